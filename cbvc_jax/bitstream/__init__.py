@@ -1,0 +1,27 @@
+"""The bitstream: bytes <-> index maps. FORMAT.md says what each byte means; numpy and the standard library only."""
+
+from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
+from cbvc_jax.bitstream.header import COLOR_MATRICES, COLOR_RANGES, VERSION, StreamHeader
+from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
+from cbvc_jax.bitstream.reader import FrameRecord, Loss, StreamReader
+from cbvc_jax.bitstream.summary import StreamSummary, summarize
+from cbvc_jax.bitstream.writer import StreamWriter
+from cbvc_jax.errors import BitstreamError
+
+__all__ = [
+    "COLOR_MATRICES",
+    "COLOR_RANGES",
+    "VERSION",
+    "BitstreamError",
+    "FrameRecord",
+    "IndexMaps",
+    "Loss",
+    "PayloadLayout",
+    "StreamHeader",
+    "StreamReader",
+    "StreamSummary",
+    "StreamWriter",
+    "TruncatedError",
+    "UnsupportedError",
+    "summarize",
+]

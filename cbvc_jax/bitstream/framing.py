@@ -1,0 +1,176 @@
+"""What surrounds a payload: record heads, and the order in which records may follow (FORMAT.md, "Records")."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from cbvc_jax.bitstream.errors import UnsupportedError
+from cbvc_jax.bitstream.header import StreamHeader
+from cbvc_jax.bitstream.packing import PayloadLayout
+from cbvc_jax.bitstream.source import VARINT_LIMIT, ByteSource, encode_varint
+from cbvc_jax.errors import BitstreamError
+from cbvc_jax.presets import KEYFRAME
+
+KEY_MARKER = b"\xf1KEY"
+END_MARKER = b"\xf1END"
+MARKER_BYTES = 4
+CRC_BYTES = 4
+FIXED_LENGTH = 0
+"""Index coding 0: every index at ceil(log2 K) bits. The others are reserved."""
+
+_CODING_SHIFT = 4
+_CODING_MASK = 0x70
+_REPEAT = 0x08
+_RATE_MASK = 0x07
+
+RecordKind = Literal["key", "predicted", "end"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordHead:
+    """A record up to its payload.
+
+    Attributes:
+      kind: of the record.
+      rate: name of its codebooks: "key" for a keyframe, a rate for a predicted frame, "" at the end of the stream.
+      number: frame number of a keyframe, number of frames at the end of the stream; None for a predicted frame.
+      ticks: timestamp of a keyframe; distance from the frame before for a predicted frame, None if that repeats.
+      head_bytes, payload_bytes: lengths.
+    """
+
+    kind: RecordKind
+    rate: str
+    number: int | None
+    ticks: int | None
+    head_bytes: int
+    payload_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole record, with its checksum."""
+        return self.head_bytes + self.payload_bytes + CRC_BYTES
+
+
+def read_head(source: ByteSource, rates: tuple[str, ...], layouts: dict[str, PayloadLayout]) -> RecordHead:
+    """The head of the record at the start of the source's window, which stays where it is.
+
+    Raises:
+      BitstreamError: no record begins here, or (TruncatedError) the bytes end within the head.
+      UnsupportedError: the indices are in a coding of a later version.
+    """
+    tag = source.byte(0)
+    if tag < 0x80:
+        _require_fixed_length(tag, source.offset)
+        rate = tag & _RATE_MASK
+        if rate >= len(rates):
+            raise BitstreamError(f"rate {rate} is not in the header's table of {len(rates)}", source.offset)
+        ticks, at = (None, 1) if tag & _REPEAT else source.varint(1)
+        return RecordHead("predicted", rates[rate], None, ticks, at, layouts[rates[rate]].size_bytes)
+    marker = source.peek(MARKER_BYTES)
+    if marker == END_MARKER:
+        count, at = source.varint(MARKER_BYTES)
+        return RecordHead("end", "", count, None, at, 0)
+    if marker != KEY_MARKER:
+        raise BitstreamError("no record begins here", source.offset)
+    flags = source.byte(MARKER_BYTES)
+    _require_fixed_length(flags, source.offset + MARKER_BYTES)
+    if flags:
+        raise BitstreamError("a reserved bit of a keyframe is set", source.offset + MARKER_BYTES)
+    number, at = source.varint(MARKER_BYTES + 1)
+    timestamp, at = source.varint(at)
+    return RecordHead("key", KEYFRAME, number, timestamp, at, layouts[KEYFRAME].size_bytes)
+
+
+def _require_fixed_length(flags: int, offset: int) -> None:
+    coding = (flags & _CODING_MASK) >> _CODING_SHIFT
+    if coding != FIXED_LENGTH:
+        raise UnsupportedError(f"index coding {coding} is of a later version of the format", offset)
+
+
+def key_head(number: int, timestamp: int) -> bytes:
+    """Head of the keyframe that is frame `number` of the stream (from 0), at `timestamp` ticks."""
+    return KEY_MARKER + bytes([FIXED_LENGTH << _CODING_SHIFT]) + encode_varint(number) + encode_varint(timestamp)
+
+
+def predicted_head(rate: int, delta: int | None) -> bytes:
+    """Head of a predicted frame of the header's rate number `rate`, `delta` ticks after the frame before.
+
+    None for `delta` repeats that of the predicted frame before.
+    """
+    tag = FIXED_LENGTH << _CODING_SHIFT | rate
+    return bytes([tag | _REPEAT]) if delta is None else bytes([tag]) + encode_varint(delta)
+
+
+def end_head(count: int) -> bytes:
+    """Head of the end-of-stream record of a stream of `count` frames."""
+    return END_MARKER + encode_varint(count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What the records so far say about the next one: the state that writer and reader share.
+
+    Attributes:
+      header_crc: CRC-32 of the header, at which the checksums of keyframes and of the end begin.
+      gop: most frames from one keyframe up to the next.
+      frames: number of the next frame; None where it is unknown, after a seek.
+      timestamp: of the last frame, -1 before the first.
+      delta: ticks between the last two frames of this GOP, None right after a keyframe.
+      in_gop: frames since and with the last keyframe; None where only a keyframe or the end can follow.
+      crc: checksum of the last record.
+    """
+
+    header_crc: int
+    gop: int
+    frames: int | None = 0
+    timestamp: int = -1
+    delta: int | None = None
+    in_gop: int | None = None
+    crc: int = 0
+
+    @classmethod
+    def start(cls, header: StreamHeader, header_crc: int) -> Progress:
+        """The state before the first record."""
+        return cls(header_crc=header_crc, gop=header.gop)
+
+    def seed(self, kind: RecordKind) -> int:
+        """The CRC-32 at which the checksum of the next record begins: a predicted frame's continues its GOP's."""
+        return self.crc if kind == "predicted" else self.header_crc
+
+    def after(self, head: RecordHead, crc: int, offset: int) -> Progress:
+        """The state after a record whose checksum is `crc`; BitstreamError if the record cannot follow here.
+
+        Args:
+          offset: of the record in the stream, for the error.
+        """
+        if head.kind == "predicted":
+            return self._after_predicted(head, crc, offset)
+        if self.frames is not None and head.number != self.frames:
+            raise BitstreamError(f"frame {head.number} follows where frame {self.frames} is due", offset)
+        if head.kind == "end":
+            return dataclasses.replace(self, frames=head.number, in_gop=None)
+        assert head.number is not None and head.ticks is not None
+        if head.ticks <= self.timestamp:
+            raise BitstreamError(f"timestamp {head.ticks} does not follow {self.timestamp}", offset)
+        next_frame = head.number + 1
+        return dataclasses.replace(self, frames=next_frame, timestamp=head.ticks, delta=None, in_gop=1, crc=crc)
+
+    def _after_predicted(self, head: RecordHead, crc: int, offset: int) -> Progress:
+        if self.in_gop is None or self.frames is None:
+            raise BitstreamError("a predicted frame without a keyframe before it", offset)
+        if self.in_gop >= self.gop:
+            raise BitstreamError(f"a keyframe is due after {self.gop} frames", offset)
+        delta = self.delta if head.ticks is None else head.ticks
+        if delta is None:
+            raise BitstreamError("the first predicted frame after a keyframe has no timestamp", offset)
+        if delta == 0 or self.timestamp + delta >= VARINT_LIMIT:
+            raise BitstreamError(f"timestamp {self.timestamp} + {delta} is out of order or range", offset)
+        return dataclasses.replace(
+            self,
+            frames=self.frames + 1,
+            timestamp=self.timestamp + delta,
+            delta=delta,
+            in_gop=self.in_gop + 1,
+            crc=crc,
+        )

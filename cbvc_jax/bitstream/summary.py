@@ -1,0 +1,88 @@
+"""What a stream holds, told without unpacking an index: the walk behind `cbvc info`."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from fractions import Fraction
+from typing import IO, Any
+
+from cbvc_jax.bitstream.header import StreamHeader
+from cbvc_jax.bitstream.reader import StreamReader
+from cbvc_jax.errors import BitstreamError
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSummary:
+    """Counts over a stream's sound records, up to the first damage.
+
+    Attributes:
+      header: of the stream.
+      frames_by_kind, frames_by_rate: number of frames under "key" and "predicted", and under "key" and each rate used.
+      size_bytes, header_bytes, payload_bytes: up to the end of the last sound record; the header; all indices.
+      first_timestamp, last_timestamp: in ticks, None where there is no frame.
+      duration: seconds; the last frame lasts 1 / frame_rate or, where that is unknown, as long as the mean frame.
+      complete: the end-of-stream record was reached and all before it is sound.
+      error: what stopped the walk otherwise.
+    """
+
+    header: StreamHeader
+    frames_by_kind: dict[str, int]
+    frames_by_rate: dict[str, int]
+    size_bytes: int
+    header_bytes: int
+    payload_bytes: int
+    first_timestamp: int | None
+    last_timestamp: int | None
+    duration: Fraction
+    complete: bool
+    error: BitstreamError | None
+
+    @property
+    def frames(self) -> int:
+        """Number of sound frames."""
+        return sum(self.frames_by_kind.values())
+
+
+def summarize(file: IO[bytes] | Any) -> StreamSummary:
+    """What the stream in `file` holds, every checksum checked; damage behind the header is told in the summary.
+
+    Raises:
+      BitstreamError: the header cannot be read.
+    """
+    reader = StreamReader(file)
+    kinds: collections.Counter[str] = collections.Counter()
+    rates: collections.Counter[str] = collections.Counter()
+    payload_bytes = 0
+    first = last = None
+    error = None
+    try:
+        while (record := reader.next_record(unpack=False)) is not None:
+            kinds[record.kind] += 1
+            rates[record.rate] += 1
+            payload_bytes += record.payload_bytes
+            first, last = record.timestamp if first is None else first, record.timestamp
+    except BitstreamError as damage:
+        error = damage
+    return StreamSummary(
+        header=reader.header,
+        frames_by_kind=dict(kinds),
+        frames_by_rate=dict(rates),
+        size_bytes=reader.offset,
+        header_bytes=reader.header_bytes,
+        payload_bytes=payload_bytes,
+        first_timestamp=first,
+        last_timestamp=last,
+        duration=_duration(reader.header, kinds.total(), first, last),
+        complete=reader.complete,
+        error=error,
+    )
+
+
+def _duration(header: StreamHeader, frames: int, first: int | None, last: int | None) -> Fraction:
+    if first is None or last is None:
+        return Fraction(0)
+    span = (last - first) * header.time_base
+    if header.frame_rate is not None:
+        return span + 1 / header.frame_rate
+    return span * Fraction(frames, frames - 1) if frames > 1 else Fraction(0)

@@ -1,0 +1,113 @@
+"""Index maps -> stream, one record at a time; what has been written is whole records at any moment."""
+
+from __future__ import annotations
+
+import operator
+import struct
+import zlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, Any, Literal
+
+import numpy.typing as npt
+
+from cbvc_jax.bitstream.framing import Progress, RecordHead, end_head, key_head, predicted_head
+from cbvc_jax.bitstream.header import StreamHeader
+from cbvc_jax.bitstream.source import VARINT_LIMIT
+from cbvc_jax.errors import BitstreamError, UsageError
+from cbvc_jax.presets import KEYFRAME
+
+
+class StreamWriter:
+    """Writes a stream to a binary file or pipe, which it never seeks in and does not close.
+
+    As a context manager it writes the end of the stream, unless the block raised: then the stream shows the cut.
+
+    Attributes:
+      header: as written.
+      frames, size_bytes: frames and bytes written so far.
+    """
+
+    def __init__(self, file: IO[bytes] | Any, header: StreamHeader):
+        self.header = header
+        self.frames = 0
+        self.size_bytes = 0
+        self._file = file
+        self._layouts = header.layouts()
+        self._finished = False
+        packed = header.pack()
+        self._progress = Progress.start(header, zlib.crc32(packed[:-4]))
+        self._emit(packed)
+
+    def write(
+        self, kind: Literal["key", "predicted"], rate: str, timestamp: int, indices: Sequence[npt.ArrayLike]
+    ) -> int:
+        """Number of bytes written for one frame; they are flushed before it returns.
+
+        Args:
+          kind: the first frame of a stream, and of each GOP, is a keyframe.
+          rate: "key" for a keyframe, one of the header's rates for a predicted frame.
+          timestamp: in ticks of the header's time base, 0 .. 2**63 - 1, more than that of the frame before.
+          indices: one integer array [groups=2, rows, columns] a stage, of the frame's stage grids.
+
+        Raises:
+          UsageError: an argument does not fit the header or the frames before. Nothing was written.
+        """
+        if self._finished:
+            raise UsageError("the stream is finished")
+        timestamp = operator.index(timestamp)
+        if not self._progress.timestamp < timestamp < VARINT_LIMIT:
+            raise UsageError(f"timestamp {timestamp} does not follow {self._progress.timestamp}, or is out of range")
+        if kind == "key":
+            if rate != KEYFRAME:
+                raise UsageError(f"the codebooks of a keyframe are named '{KEYFRAME}', not '{rate}'")
+            number, ticks = self.frames, timestamp
+            head = key_head(number, timestamp)
+        elif kind == "predicted":
+            if rate not in self.header.rates:
+                raise UsageError(f"the header has no rate '{rate}'; it has: {', '.join(self.header.rates)}")
+            delta = timestamp - self._progress.timestamp
+            number, ticks = None, None if delta == self._progress.delta else delta
+            head = predicted_head(self.header.rates.index(rate), ticks)
+        else:
+            raise UsageError(f"a frame is 'key' or 'predicted', not '{kind}'")
+        payload = self._layouts[rate].pack(indices)
+        return self._emit_record(RecordHead(kind, rate, number, ticks, len(head), len(payload)), head + payload)
+
+    def finish(self) -> int:
+        """Number of bytes of the end-of-stream record, now written. Calling it again writes nothing."""
+        if self._finished:
+            return 0
+        head = end_head(self.frames)
+        written = self._emit_record(RecordHead("end", "", self.frames, None, len(head), 0), head)
+        self._finished = True
+        return written
+
+    def __enter__(self) -> StreamWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+
+    def _emit_record(self, head: RecordHead, data: bytes) -> int:
+        crc = zlib.crc32(data, self._progress.seed(head.kind))
+        try:
+            progress = self._progress.after(head, crc, self.size_bytes)
+        except BitstreamError as error:
+            raise UsageError(str(error)) from None
+        self._emit(data + struct.pack(">I", crc))
+        self._progress = progress
+        self.frames = progress.frames or 0
+        return head.size_bytes
+
+    def _emit(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            # An unbuffered pipe may take only a part; some file-likes return nothing, having taken all.
+            taken = self._file.write(rest)
+            rest = rest[len(rest) if taken is None else taken :]
+        self._file.flush()
+        self.size_bytes += len(data)
