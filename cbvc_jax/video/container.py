@@ -1,0 +1,120 @@
+"""Video files that FFmpeg reads, through PyAV: containers and codecs -> RGB frames with their own timestamps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+from av.video.frame import VideoFrame as AvFrame
+from av.video.stream import VideoStream
+
+from cbvc_jax.errors import VideoError
+
+
+class Container:
+    """One open file and its first video stream; `frames` decodes it lazily.
+
+    Attributes:
+      notes: what was odd about the file, in words, as far as it has been read.
+    """
+
+    def __init__(self, path: Path):
+        """Raises VideoError if FFmpeg cannot open `path`, or if it holds no video stream."""
+        self.path = path
+        self.notes: list[str] = []
+        try:
+            # "file:" keeps a name with a colon from being taken for a protocol; the whitelist keeps a playlist
+            # from making us fetch what it names.
+            self._container = av.open(f"file:{path}", mode="r", options={"protocol_whitelist": "file"})
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise VideoError(f"{path} cannot be read as a video: {_reason(error)}{_hint(path)}") from error
+        streams = [s for s in self._container.streams.video if not _is_cover(s)]
+        if not streams:
+            kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
+            self.close()
+            raise VideoError(f"{path} holds no video stream, only {kinds}")
+        self.stream: VideoStream = streams[0]
+        try:
+            self.stream.thread_type = "AUTO"
+        except (AttributeError, RuntimeError):
+            self.close()
+            raise VideoError(f"{path} is coded with a codec that this FFmpeg cannot decode") from None
+
+    def close(self) -> None:
+        """Closes the file; returns nothing."""
+        self._container.close()
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds a tick of the frames' `pts`."""
+        return self.stream.time_base or Fraction(1, 90000)
+
+    @property
+    def frame_rate(self) -> Fraction | None:
+        """Frames a second: the nominal rate if the average is within 2 % of it, else the average; None if unknown."""
+        average, nominal = self.stream.average_rate, self.stream.guessed_rate
+        if average and nominal and abs(nominal / average - 1) < Fraction(2, 100):
+            return Fraction(nominal)
+        rate = average or nominal
+        return Fraction(rate) if rate and rate > 0 else None
+
+    @property
+    def frame_count(self) -> int | None:
+        """The container's count of frames, else its duration times its rate, else None."""
+        if self.stream.frames > 0:
+            return self.stream.frames
+        rate = self.frame_rate
+        if rate is None:
+            return None
+        if self.stream.duration:
+            return max(1, round(self.stream.duration * self.time_base * rate))
+        if self._container.duration:
+            return max(1, round(Fraction(self._container.duration, av.time_base) * rate))
+        return None
+
+    def frames(self) -> Iterator[AvFrame]:
+        """Decoded frames in the order they are shown; damaged pieces are skipped and counted in `notes`."""
+        skipped = 0
+        count = 0
+        packets = self._container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except (av.FFmpegError, OSError) as error:
+                self.notes.append(f"{self.path} breaks off after {count} frames: {_reason(error)}")
+                break
+            try:
+                decoded = packet.decode()
+            except (av.FFmpegError, OSError):
+                skipped += 1
+                continue
+            for frame in decoded:
+                count += 1
+                yield frame
+        if skipped:
+            self.notes.append(f"{skipped} damaged pieces of {self.path} could not be decoded and were skipped")
+        if count == 0:
+            raise VideoError(f"{self.path} has a video stream but not one frame of it can be decoded")
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """True for the still cover picture that music files carry as a video stream."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text.lower() or type(error).__name__
+
+
+def _hint(path: Path) -> str:
+    if path.stat().st_size == 0:
+        return "; the file is empty"
+    if path.suffix.lower() in (".mp4", ".mov", ".m4v"):
+        return "; if it is a recording that was broken off, its index is missing and a repair tool has to rebuild it"
+    return "; see whether `ffprobe` reads it"

@@ -1,0 +1,178 @@
+"""Frames as FFmpeg decodes them -> upright RGB, by their colour tags, pixel format and display matrix."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.video.frame import VideoFrame as AvFrame
+from av.video.reformatter import Interpolation
+from numpy.typing import NDArray
+
+from cbvc_jax.errors import VideoError
+from cbvc_jax.video.color import Siting, gray_to_rgb, yuv_to_rgb
+from cbvc_jax.video.frames import RGB, ColorRange, Matrix
+
+# Code points of ITU-T H.273, which FFmpeg uses as they are.
+MATRIX_CODES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
+MATRIX_UNSPECIFIED = (2, 3)
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+RANGE_CODES: dict[int, ColorRange] = {1: "limited", 2: "full"}
+# Codecs whose 4:2:0 chroma lies in the middle of its four pixels; that of later ones lies left.
+CENTERED_CODECS = frozenset({"mjpeg", "mpeg1video"})
+PLANAR_YUV = re.compile(r"yuv(a?)j?(420|422|444)p(\d+)?(le)?")
+GRAY = re.compile(r"gray(\d+)?(le)?")
+# Other arrangements of the same samples, and the planar one that swscale moves them to without touching their values.
+# The last three have chroma grids of their own; swscale interpolates that of them.
+REPACKED = {
+    "nv12": "yuv420p",
+    "nv21": "yuv420p",
+    "nv16": "yuv422p",
+    "nv24": "yuv444p",
+    "nv42": "yuv444p",
+    "yuyv422": "yuv422p",
+    "uyvy422": "yuv422p",
+    "yvyu422": "yuv422p",
+    "p010le": "yuv420p10le",
+    "p210le": "yuv422p10le",
+    "y210le": "yuv422p10le",
+    "yuv410p": "yuv444p",
+    "yuv411p": "yuv444p",
+    "yuv440p": "yuv444p",
+    "yuvj440p": "yuvj444p",
+}
+
+
+def tagged_color(frame: AvFrame, path: Path) -> tuple[Matrix | None, ColorRange | None]:
+    """(matrix, range) as the frame's tags and pixel format say, None where they do not.
+
+    Raises:
+      VideoError: the video is HDR.
+    """
+    transfer = HDR_TRANSFERS.get(frame.color_trc)
+    if transfer is not None:
+        raise VideoError(
+            f"{path} is HDR video ({transfer} transfer), which frames of 8 bits cannot hold; convert it to SDR first, "
+            "for example with FFmpeg's zscale and tonemap filters"
+        )
+    name = frame.format.name
+    if frame.format.is_rgb or name == "pal8":
+        return "rgb", "full"
+    color_range = RANGE_CODES.get(frame.color_range)
+    # Pixel formats that are full range by definition, and grey, which FFmpeg too takes for full unless it is tagged.
+    if name.startswith("yuvj") or (name.startswith("gray") and color_range is None):
+        color_range = "full"
+    return MATRIX_CODES.get(frame.colorspace), color_range
+
+
+def check_matrix(frame: AvFrame, path: Path) -> None:
+    """Returns nothing; raises VideoError if YUV is tagged with a matrix that is not supported."""
+    if frame.colorspace not in MATRIX_CODES and frame.colorspace not in MATRIX_UNSPECIFIED:
+        raise VideoError(
+            f"{path} uses YUV matrix number {frame.colorspace} of ITU-T H.273, which is not supported; name the matrix "
+            "to use instead (bt601, bt709 or bt2020), or convert the video first"
+        )
+
+
+def bit_depth(frame: AvFrame) -> int:
+    """Bits a sample of the frame's first component."""
+    return frame.format.components[0].bits
+
+
+def chroma_siting(codec: str) -> Siting:
+    """Where 4:2:0 chroma lies in video of FFmpeg's codec `codec`, by the codec's convention."""
+    return "center" if codec in CENTERED_CODECS else "left"
+
+
+def frame_to_rgb(frame: AvFrame, matrix: Matrix, color_range: ColorRange, siting: Siting) -> RGB:
+    """RGB uint8 [H, W, 3] of a decoded frame as it is stored, not yet turned upright; transparency is laid over black.
+
+    Raises:
+      VideoError: the pixel format is not supported.
+    """
+    if frame.format.is_rgb or frame.format.has_palette:
+        return _packed_rgb(frame)
+    frame = _planar(frame)
+    name = frame.format.name
+    if match := GRAY.fullmatch(name):
+        depth = int(match[1] or 8)
+        return gray_to_rgb(_plane(frame, 0, depth), color_range, depth)
+    match = PLANAR_YUV.fullmatch(name)
+    if match is None:
+        raise VideoError(f"pixel format {name} is not supported; convert the video with `-pix_fmt yuv444p`")
+    depth = int(match[3] or 8)
+    y, u, v = (_plane(frame, index, depth) for index in range(3))
+    rgb = yuv_to_rgb((y, u, v), matrix, color_range, depth, siting)
+    if match[1]:
+        rgb = _over_black(rgb, _plane(frame, 3, depth), (1 << depth) - 1)
+    return rgb
+
+
+def display_matrix(frame: AvFrame) -> tuple[int, int, int, int] | None:
+    """(a, b, c, d) of the display matrix in the signs -1, 0, 1; None if the frame is shown as stored.
+
+    A pixel at (x, y) is shown at (a x + c y, b x + d y), with y down.
+
+    Raises:
+      VideoError: the matrix turns by other than a multiple of 90 degrees.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    # Nine 32-bit integers in native order: a b u, c d v, x y w.
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
+    signs = int(np.sign(a)), int(np.sign(b)), int(np.sign(c)), int(np.sign(d))
+    if (a, b, c, d) == (0, 0, 0, 0) or signs == (1, 0, 0, 1):
+        return None
+    if not ((a and d and not b and not c) or (b and c and not a and not d)):
+        raise VideoError("the video is to be shown turned by an angle that is no multiple of 90 degrees")
+    return signs
+
+
+def turn_upright(rgb: RGB, matrix: tuple[int, int, int, int] | None) -> RGB:
+    """`rgb` [H, W, 3] as a `display_matrix` wants it shown; height and width change places for a quarter turn."""
+    if matrix is None:
+        return rgb
+    a, b, c, d = matrix
+    if a == 0:
+        # Shown x comes from stored y and the other way around.
+        rgb, a, d = np.swapaxes(rgb, 0, 1), c, b
+    return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _planar(frame: AvFrame) -> AvFrame:
+    name = frame.format.name
+    target = REPACKED.get(name)
+    if target is None and name.endswith("be"):
+        target = name[:-2] + "le"
+    if target is None:
+        return frame
+    return frame.reformat(
+        format=target,
+        src_color_range=frame.color_range,
+        dst_color_range=frame.color_range,
+        interpolation=int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT),
+    )
+
+
+def _plane(frame: AvFrame, index: int, depth: int) -> NDArray[Any]:
+    plane = frame.planes[index]
+    samples: NDArray[Any] = np.frombuffer(plane, np.uint8 if depth == 8 else np.dtype("<u2"))
+    return samples.reshape(-1, plane.line_size // samples.itemsize)[: plane.height, : plane.width]
+
+
+def _packed_rgb(frame: AvFrame) -> RGB:
+    has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
+    packed = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
+    rgb: RGB = packed[..., :3].astype(np.uint8)
+    return _over_black(rgb, packed[..., 3], 255) if has_alpha else rgb
+
+
+def _over_black(rgb: RGB, alpha: NDArray[Any], opaque: int) -> RGB:
+    if alpha.min() == opaque:
+        return rgb
+    weighted = rgb * (alpha.astype(np.float32) / opaque)[..., None]
+    return (weighted + np.float32(0.5)).astype(np.uint8)
