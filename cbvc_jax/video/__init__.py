@@ -6,7 +6,8 @@ with open_video("in.mp4") as video, create_video("out.mkv", video.info) as out:
 """
 
 from cbvc_jax.video.frames import ColorRange, Matrix, PipeClosedError, VideoFrame, VideoInfo
-from cbvc_jax.video.reader import VideoReader, open_video
+from cbvc_jax.video.reader import open_video
+from cbvc_jax.video.stream import VideoReader
 from cbvc_jax.video.writer import VideoWriter, create_video
 
 __all__ = [

@@ -67,8 +67,8 @@ def yuv_to_rgb(
         cb = _upsample_band(u, rows, y.shape, siting, c_offset)
         cr = _upsample_band(v, rows, y.shape, siting, c_offset)
         out = rgb[rows]
-        _store(out, 0, luma + cr * red_v)
-        _store(out, 2, luma + cb * blue_u)
+        _store(out, 0, np.add(luma, cr * red_v, dtype=np.float32))
+        _store(out, 2, np.add(luma, cb * blue_u, dtype=np.float32))
         cb *= green_u
         cr *= green_v
         luma += cb
@@ -175,7 +175,7 @@ def _downsample_band(rgb: RGB, channel: int, top: int, bottom: int, siting: Siti
     """One channel at half height and width, float32 [ceil(rows/2), ceil(W/2)]; edges repeat the outermost pixel."""
     height, width = rgb.shape[:2]
     first = np.arange(top, bottom, 2)
-    upper = rgb[first, :, channel].astype(np.float32)
+    upper: Plane = rgb[first, :, channel].astype(np.float32)
     lower = rgb[np.minimum(first + 1, height - 1), :, channel].astype(np.float32)
     if siting == "topleft":
         above = rgb[np.maximum(first - 1, 0), :, channel].astype(np.float32)

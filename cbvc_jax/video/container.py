@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.frame import VideoFrame as AvFrame
 from av.video.stream import VideoStream
 
 from cbvc_jax.errors import VideoError
+from cbvc_jax.video import decoded
+from cbvc_jax.video.frames import RGB, VideoInfo, check_size, default_matrix
+from cbvc_jax.video.stream import VideoReader, Wanted, retimed, scaled
+
+# Scalers write 1088/1089 and the like to keep a shape to the last digit; nobody sees that.
+MAX_ASPECT_ERROR = 0.01
 
 
 class Container:
@@ -29,7 +37,7 @@ class Container:
             # "file:" keeps a name with a colon from being taken for a protocol; the whitelist keeps a playlist
             # from making us fetch what it names.
             self._container = av.open(f"file:{path}", mode="r", options={"protocol_whitelist": "file"})
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             raise VideoError(f"{path} cannot be read as a video: {_reason(error)}{_hint(path)}") from error
         streams = [s for s in self._container.streams.video if not _is_cover(s)]
         if not streams:
@@ -85,12 +93,12 @@ class Container:
                 packet = next(packets)
             except StopIteration:
                 break
-            except (av.FFmpegError, OSError) as error:
+            except (FFmpegError, OSError) as error:
                 self.notes.append(f"{self.path} breaks off after {count} frames: {_reason(error)}")
                 break
             try:
                 decoded = packet.decode()
-            except (av.FFmpegError, OSError):
+            except (FFmpegError, OSError):
                 skipped += 1
                 continue
             for frame in decoded:
@@ -100,6 +108,74 @@ class Container:
             self.notes.append(f"{skipped} damaged pieces of {self.path} could not be decoded and were skipped")
         if count == 0:
             raise VideoError(f"{self.path} has a video stream but not one frame of it can be decoded")
+
+
+def open_container(path: Path, wanted: Wanted) -> VideoReader:
+    """A reader of the first video stream of the file at `path`, whose first frame has been decoded already.
+
+    Raises:
+      VideoError: the file has no video that can be decoded, or is HDR, or has colour or geometry that is not supported.
+    """
+    container = Container(path)
+    try:
+        return _read(container, wanted)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _read(container: Container, wanted: Wanted) -> VideoReader:
+    frames = container.frames()
+    first = next(frames)
+    check_size(first.width, first.height)
+    color = _color(container, first, wanted)
+    turn = decoded.display_matrix(first)
+    _note_geometry(container, first)
+    width, height = first.width, first.height
+    shown = (height, width) if turn is not None and turn[0] == 0 else (width, height)
+    info = VideoInfo(
+        *(wanted.size or shown),
+        1 / wanted.frame_rate if wanted.frame_rate else container.time_base,
+        wanted.frame_rate or container.frame_rate,
+        color.matrix,
+        color.color_range,
+        container.frame_count,
+        decoded.bit_depth(first),
+    )
+
+    def upright() -> Iterator[tuple[RGB, int | None]]:
+        for number, frame in enumerate(itertools.chain([first], frames), 1):
+            if (frame.width, frame.height) != (width, height) and wanted.size is None:
+                raise VideoError(
+                    f"{container.path} changes from {width}x{height} to {frame.width}x{frame.height} pixels at frame "
+                    f"{number}; give a size to scale all frames to"
+                )
+            yield decoded.turn_upright(decoded.frame_to_rgb(frame, color), turn), frame.pts
+
+    timed = retimed(upright(), info, wanted.frame_rate is not None, container.notes)
+    return VideoReader(info, scaled(timed, wanted.size), container.notes, container.close)
+
+
+def _color(container: Container, first: AvFrame, wanted: Wanted) -> decoded.FrameColor:
+    """How all frames are to be read: what is wanted, else what is tagged, else the rule for untagged video."""
+    context = container.stream.codec_context
+    decoded.check_transfer(context.color_trc, container.path)
+    tagged_matrix, tagged_range = decoded.tagged_color(first)
+    siting = decoded.chroma_siting(context.name)
+    if tagged_matrix == "rgb":
+        return decoded.FrameColor("rgb", "full", siting)
+    if wanted.matrix is None:
+        decoded.check_matrix(first, container.path)
+    matrix = wanted.matrix or tagged_matrix or default_matrix(first.height)
+    return decoded.FrameColor(matrix, wanted.color_range or tagged_range or "limited", siting)
+
+
+def _note_geometry(container: Container, first: AvFrame) -> None:
+    if first.interlaced_frame:
+        container.notes.append("the video is interlaced; its two fields are coded woven together, as one frame")
+    aspect = container.stream.sample_aspect_ratio
+    if aspect and abs(aspect - 1) > MAX_ASPECT_ERROR:
+        container.notes.append(f"the pixels are not square (aspect {aspect}); they are coded as they are stored")
 
 
 def _is_cover(stream: VideoStream) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +47,34 @@ REPACKED = {
 }
 
 
-def tagged_color(frame: AvFrame, path: Path) -> tuple[Matrix | None, ColorRange | None]:
-    """(matrix, range) as the frame's tags and pixel format say, None where they do not.
+@dataclass(frozen=True)
+class FrameColor:
+    """How the samples of a video's frames are to be read."""
 
-    Raises:
-      VideoError: the video is HDR.
-    """
-    transfer = HDR_TRANSFERS.get(frame.color_trc)
-    if transfer is not None:
-        raise VideoError(
-            f"{path} is HDR video ({transfer} transfer), which frames of 8 bits cannot hold; convert it to SDR first, "
-            "for example with FFmpeg's zscale and tonemap filters"
-        )
+    matrix: Matrix
+    color_range: ColorRange
+    siting: Siting
+
+
+def tagged_color(frame: AvFrame) -> tuple[Matrix | None, ColorRange | None]:
+    """(matrix, range) as the frame's tags and pixel format say, None where they do not or are not supported."""
     name = frame.format.name
-    if frame.format.is_rgb or name == "pal8":
+    if frame.format.is_rgb or frame.format.has_palette:
         return "rgb", "full"
     color_range = RANGE_CODES.get(frame.color_range)
     # Pixel formats that are full range by definition, and grey, which FFmpeg too takes for full unless it is tagged.
     if name.startswith("yuvj") or (name.startswith("gray") and color_range is None):
         color_range = "full"
     return MATRIX_CODES.get(frame.colorspace), color_range
+
+
+def check_transfer(code: int, path: Path) -> None:
+    """Returns nothing; raises VideoError if a stream's transfer characteristics are those of HDR."""
+    if code in HDR_TRANSFERS:
+        raise VideoError(
+            f"{path} is HDR video ({HDR_TRANSFERS[code]} transfer), which frames of 8 bits cannot hold; convert it to "
+            "SDR first, for example with FFmpeg's zscale and tonemap filters"
+        )
 
 
 def check_matrix(frame: AvFrame, path: Path) -> None:
@@ -87,7 +96,7 @@ def chroma_siting(codec: str) -> Siting:
     return "center" if codec in CENTERED_CODECS else "left"
 
 
-def frame_to_rgb(frame: AvFrame, matrix: Matrix, color_range: ColorRange, siting: Siting) -> RGB:
+def frame_to_rgb(frame: AvFrame, color: FrameColor) -> RGB:
     """RGB uint8 [H, W, 3] of a decoded frame as it is stored, not yet turned upright; transparency is laid over black.
 
     Raises:
@@ -99,13 +108,13 @@ def frame_to_rgb(frame: AvFrame, matrix: Matrix, color_range: ColorRange, siting
     name = frame.format.name
     if match := GRAY.fullmatch(name):
         depth = int(match[1] or 8)
-        return gray_to_rgb(_plane(frame, 0, depth), color_range, depth)
+        return gray_to_rgb(_plane(frame, 0, depth), color.color_range, depth)
     match = PLANAR_YUV.fullmatch(name)
     if match is None:
         raise VideoError(f"pixel format {name} is not supported; convert the video with `-pix_fmt yuv444p`")
     depth = int(match[3] or 8)
     y, u, v = (_plane(frame, index, depth) for index in range(3))
-    rgb = yuv_to_rgb((y, u, v), matrix, color_range, depth, siting)
+    rgb = yuv_to_rgb((y, u, v), color.matrix, color.color_range, depth, color.siting)
     if match[1]:
         rgb = _over_black(rgb, _plane(frame, 3, depth), (1 << depth) - 1)
     return rgb
@@ -159,7 +168,7 @@ def _planar(frame: AvFrame) -> AvFrame:
 
 
 def _plane(frame: AvFrame, index: int, depth: int) -> NDArray[Any]:
-    plane = frame.planes[index]
+    plane: Any = frame.planes[index]
     samples: NDArray[Any] = np.frombuffer(plane, np.uint8 if depth == 8 else np.dtype("<u2"))
     return samples.reshape(-1, plane.line_size // samples.itemsize)[: plane.height, : plane.width]
 

@@ -10,26 +10,19 @@ One frame is held at a time (and what FFmpeg's decoder threads hold), so a video
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
-import numpy as np
-from PIL import Image
-
 from cbvc_jax.errors import VideoError
-from cbvc_jax.video import decoded, pictures, y4m
-from cbvc_jax.video.container import Container
+from cbvc_jax.video import pictures, y4m
+from cbvc_jax.video.container import open_container
 from cbvc_jax.video.frames import (
     DEFAULT_FRAME_RATE,
-    RGB,
     ColorRange,
     Matrix,
     VideoFrame,
@@ -38,42 +31,10 @@ from cbvc_jax.video.frames import (
     default_matrix,
 )
 from cbvc_jax.video.planar import PlanarFormat, read_upto
+from cbvc_jax.video.stream import VideoReader, Wanted, scaled
 
 STDIN = "-"
-# Scalers write 1088/1089 and the like to keep a shape to the last digit; nobody sees that.
-MAX_ASPECT_ERROR = 0.01
 TEN_BITS = re.compile(r"10bit|10le|10-bit", re.IGNORECASE)
-
-
-class VideoReader:
-    """An open video: iterate once over it for its frames. A context manager; leaving it closes the source.
-
-    Attributes:
-      info: what was known before the frames were read.
-      notes: sentences on what was odd about the source; complete when the iteration is over.
-    """
-
-    def __init__(self, info: VideoInfo, frames: Iterator[VideoFrame], notes: list[str], close: Callable[[], None]):
-        self.info = info
-        self.notes = notes
-        self._frames = frames
-        self._close = close
-
-    def __iter__(self) -> Iterator[VideoFrame]:
-        return self._frames
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the source; returns nothing. No frames can be read after it."""
-        self._frames = iter(())
-        self._close()
 
 
 def open_video(
@@ -106,12 +67,13 @@ def open_video(
         check_size(*size)
     if matrix == "rgb":
         raise VideoError("matrix says how YUV is read: bt601, bt709 or bt2020")
+    wanted = Wanted(size, rate, matrix, color_range)
     if os.fspath(source) == STDIN:
-        return _open_y4m(sys.stdin.buffer, "standard input", None, size, rate, matrix, color_range)
+        return _open_y4m(sys.stdin.buffer, "standard input", None, wanted)
     path = Path(source)
     suffix = path.suffix.lower()
     if path.is_dir() or pictures.is_pattern(path) or (suffix in pictures.SUFFIXES and path.exists()):
-        return _open_pictures(path, size, rate)
+        return _open_pictures(path, wanted)
     if not path.exists():
         raise VideoError(f"{path} does not exist")
     if path.is_file() and path.stat().st_size == 0:
@@ -119,110 +81,41 @@ def open_video(
     if suffix == ".y4m":
         file = _open_file(path)
         length = path.stat().st_size if path.is_file() else None
-        return _open_y4m(file, str(path), length, size, rate, matrix, color_range)
+        return _open_y4m(file, str(path), length, wanted)
     if suffix == ".yuv":
-        return _open_raw(path, size, rate, matrix, color_range)
-    return _open_container(path, size, rate, matrix, color_range)
+        return _open_raw(path, wanted)
+    return open_container(path, wanted)
 
 
-def _open_container(
-    path: Path,
-    size: tuple[int, int] | None,
-    rate: Fraction | None,
-    matrix: Matrix | None,
-    color_range: ColorRange | None,
-) -> VideoReader:
-    with ExitStack() as on_error:
-        container = Container(path)
-        on_error.callback(container.close)
-        frames = container.frames()
-        first = next(frames)
-        tagged_matrix, tagged_range = decoded.tagged_color(first, path)
-        if tagged_matrix == "rgb":
-            matrix = None
-            color_range = None
-        elif matrix is None and tagged_matrix is None:
-            decoded.check_matrix(first, path)
-        turn = decoded.display_matrix(first)
-        if first.interlaced_frame:
-            container.notes.append("the video is interlaced; its two fields are coded woven together, as one frame")
-        aspect = container.stream.sample_aspect_ratio
-        if aspect and abs(aspect - 1) > MAX_ASPECT_ERROR:
-            container.notes.append(f"the pixels are not square (aspect {aspect}); they are coded as they are stored")
-        siting = decoded.chroma_siting(container.stream.codec_context.name)
-        own_matrix = matrix or tagged_matrix or default_matrix(first.height)
-        own_range = color_range or tagged_range or "limited"
-        width, height = first.width, first.height
-        shown = (height, width) if turn is not None and turn[0] == 0 else (width, height)
-
-        def timed() -> Iterator[tuple[RGB, int | None]]:
-            for number, frame in enumerate(itertools.chain([first], frames), 1):
-                if (frame.width, frame.height) != (width, height) and size is None:
-                    raise VideoError(
-                        f"{path} changes from {width}x{height} to {frame.width}x{frame.height} pixels at frame "
-                        f"{number}; give a size to scale all frames to"
-                    )
-                rgb = decoded.frame_to_rgb(frame, own_matrix, own_range, siting)
-                yield decoded.turn_upright(rgb, turn), frame.pts
-
-        out_size = size or shown
-        info = VideoInfo(
-            *out_size,
-            1 / rate if rate else container.time_base,
-            rate or container.frame_rate,
-            own_matrix,
-            own_range,
-            container.frame_count,
-            decoded.bit_depth(first),
-        )
-        retimed = _retime(timed(), info, rate is not None, container.notes)
-        on_error.pop_all()
-        return VideoReader(info, _scaled(retimed, size), container.notes, container.close)
-    raise AssertionError("unreachable")
-
-
-def _open_y4m(
-    file: BinaryIO,
-    name: str,
-    length: int | None,
-    size: tuple[int, int] | None,
-    rate: Fraction | None,
-    matrix: Matrix | None,
-    color_range: ColorRange | None,
-) -> VideoReader:
+def _open_y4m(file: BinaryIO, name: str, length: int | None, wanted: Wanted) -> VideoReader:
+    """A reader of Y4M from an open file or pipe; `length` in bytes if it is known."""
     close = file.close if file is not sys.stdin.buffer else lambda: None
-    with ExitStack() as on_error:
-        on_error.callback(close)
+    try:
         header = y4m.read_header(file, name)
-        layout = header.format
-        frames = (length - header.length_bytes) // (layout.frame_bytes + len(b"FRAME\n")) if length else None
-        own_rate = rate or header.frame_rate or DEFAULT_FRAME_RATE
-        info = VideoInfo(
-            *(size or (layout.width, layout.height)),
-            1 / own_rate,
-            own_rate,
-            matrix or header.matrix or default_matrix(layout.height),
-            color_range or header.color_range or ("full" if layout.layout == "gray" else "limited"),
-            frames,
-            layout.bit_depth,
-        )
-        notes = list(header.notes)
-        blocks = y4m.read_frames(file, header, name, notes)
-        converted = (
-            VideoFrame(layout.to_rgb(data, info.matrix, info.color_range), number) for number, data in enumerate(blocks)
-        )
-        on_error.pop_all()
-        return VideoReader(info, _scaled(converted, size), notes, close)
-    raise AssertionError("unreachable")
+    except BaseException:
+        close()
+        raise
+    layout = header.format
+    frames = (length - header.length_bytes) // (layout.frame_bytes + len(b"FRAME\n")) if length else None
+    rate = wanted.frame_rate or header.frame_rate or DEFAULT_FRAME_RATE
+    info = VideoInfo(
+        *(wanted.size or (layout.width, layout.height)),
+        1 / rate,
+        rate,
+        wanted.matrix or header.matrix or default_matrix(layout.height),
+        wanted.color_range or header.color_range or ("full" if layout.layout == "gray" else "limited"),
+        frames,
+        layout.bit_depth,
+    )
+    notes = list(header.notes)
+    blocks = y4m.read_frames(file, header, name, notes)
+    converted = (VideoFrame(layout.to_rgb(data, info.matrix, info.color_range), i) for i, data in enumerate(blocks))
+    return VideoReader(info, scaled(converted, wanted.size), notes, close)
 
 
-def _open_raw(
-    path: Path,
-    size: tuple[int, int] | None,
-    rate: Fraction | None,
-    matrix: Matrix | None,
-    color_range: ColorRange | None,
-) -> VideoReader:
+def _open_raw(path: Path, wanted: Wanted) -> VideoReader:
+    """A reader of a headerless planar 4:2:0 file, whose length must fit the wanted size."""
+    size = wanted.size
     if size is None:
         raise VideoError(f"{path} is raw video without a header: give the size of its frames")
     layout = PlanarFormat(*size, "420", 10 if TEN_BITS.search(path.name) else 8)
@@ -232,9 +125,15 @@ def _open_raw(
             f"{path} has {path.stat().st_size} bytes, which is not a whole number of {layout.bit_depth}-bit 4:2:0 "
             f"frames of {size[0]}x{size[1]} pixels ({layout.frame_bytes} bytes each); is the size right?"
         )
-    rate = rate or DEFAULT_FRAME_RATE
+    rate = wanted.frame_rate or DEFAULT_FRAME_RATE
     info = VideoInfo(
-        *size, 1 / rate, rate, matrix or default_matrix(size[1]), color_range or "limited", count, layout.bit_depth
+        *size,
+        1 / rate,
+        rate,
+        wanted.matrix or default_matrix(size[1]),
+        wanted.color_range or "limited",
+        count,
+        layout.bit_depth,
     )
     file = _open_file(path)
 
@@ -248,14 +147,15 @@ def _open_raw(
     return VideoReader(info, frames(), [], file.close)
 
 
-def _open_pictures(path: Path, size: tuple[int, int] | None, rate: Fraction | None) -> VideoReader:
+def _open_pictures(path: Path, wanted: Wanted) -> VideoReader:
+    """A reader of a folder of pictures, a numbered name or one picture."""
     files = pictures.list_pictures(path)
     first = pictures.read_picture(files[0])
-    rate = rate or DEFAULT_FRAME_RATE
+    rate = wanted.frame_rate or DEFAULT_FRAME_RATE
     height, width = first.shape[:2]
-    info = VideoInfo(*(size or (width, height)), 1 / rate, rate, "rgb", "full", len(files))
+    info = VideoInfo(*(wanted.size or (width, height)), 1 / rate, rate, "rgb", "full", len(files))
     frames = (VideoFrame(rgb, number) for number, rgb in enumerate(pictures.read_pictures(files)))
-    return VideoReader(info, _scaled(frames, size), [], lambda: None)
+    return VideoReader(info, scaled(frames, wanted.size), [], lambda: None)
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -263,38 +163,3 @@ def _open_file(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise VideoError(f"{path} cannot be opened: {error.strerror}") from error
-
-
-def _retime(
-    frames: Iterator[tuple[RGB, int | None]], info: VideoInfo, constant: bool, notes: list[str]
-) -> Iterator[VideoFrame]:
-    """Frames with strictly increasing timestamps: the source's, or a frame after the last where it has none usable."""
-    if constant:
-        yield from (VideoFrame(rgb, number) for number, (rgb, _) in enumerate(frames))
-        return
-    step = 1 / ((info.frame_rate or DEFAULT_FRAME_RATE) * info.time_base)
-    last: int | None = None
-    due = Fraction(0)
-    repaired = 0
-    for rgb, own_stamp in frames:
-        if own_stamp is None or (last is not None and own_stamp <= last):
-            repaired += 1
-            stamp = round(due) if last is None else max(round(due), last + 1)
-        else:
-            stamp = own_stamp
-            due = Fraction(stamp)
-        yield VideoFrame(rgb, stamp)
-        last = stamp
-        due += step
-    if repaired:
-        notes.append(f"{repaired} frames had no usable timestamp; they are timed by the frame rate")
-
-
-def _scaled(frames: Iterator[VideoFrame], size: tuple[int, int] | None) -> Iterator[VideoFrame]:
-    for frame in frames:
-        height, width = frame.rgb.shape[:2]
-        if size is None or size == (width, height):
-            yield frame
-        else:
-            scaled = Image.fromarray(frame.rgb).resize(size, Image.Resampling.LANCZOS)
-            yield VideoFrame(np.array(scaled), frame.timestamp)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.frame import VideoFrame as AvFrame
 from PIL import Image
 
@@ -66,7 +67,7 @@ class H264Sink:
             self._container = av.open(str(staging.path), "w", format=container_format, container_options=options)
             self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": f"{crf:g}"})
             self._set_up(info)
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             staging.discard()
             self._fail(error)
 
@@ -79,8 +80,7 @@ class H264Sink:
 
     def write(self, rgb: RGB, timestamp: int) -> None:
         frame = _av_frame(rgb_to_yuv(rgb, self._info.matrix, self._info.color_range, self._subsampled), self._pix_fmt)
-        frame.colorspace, frame.color_primaries, frame.color_trc = self._codes
-        frame.color_range = self._range
+        frame.colorspace, frame.color_range = self._codes[0], self._range
         frame.pts, frame.time_base = timestamp, self._info.time_base
         frame.duration = self._frame_ticks
         self._encode(frame)
@@ -89,20 +89,20 @@ class H264Sink:
         self._encode(None)
         try:
             self._container.close()
-        except (av.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             self._fail(error)
 
     def abort(self) -> None:
         # Closing writes an index for what is there; the file goes away after it, so whether that works is no matter.
         try:
             self._container.close()
-        except (av.FFmpegError, OSError, ValueError):
+        except (FFmpegError, OSError, ValueError):
             return
 
     def _encode(self, frame: AvFrame | None) -> None:
         try:
             self._container.mux(self._stream.encode(frame))
-        except (av.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -179,6 +179,7 @@ def _av_frame(planes: Planes, pix_fmt: str) -> AvFrame:
     height, width = planes[0].shape
     frame = AvFrame(width, height, pix_fmt)
     for plane, samples in zip(frame.planes, planes, strict=True):
-        memory = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        buffer: Any = plane
+        memory = np.frombuffer(buffer, np.uint8).reshape(-1, plane.line_size)
         memory[: samples.shape[0], : samples.shape[1]] = samples
     return frame

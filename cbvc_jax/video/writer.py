@@ -37,7 +37,7 @@ class VideoWriter:
           timestamp: when it is shown, in ticks of `info.time_base`; above that of the frame before.
 
         Raises:
-          VideoError: the frame does not fit, or the output cannot take it. The output is abandoned then.
+          VideoError: the frame does not fit, or the output cannot be written; then the output is given up.
         """
         expected = (self._info.height, self._info.width, 3)
         if rgb.shape != expected or rgb.dtype != np.uint8:
@@ -46,7 +46,11 @@ class VideoWriter:
             raise VideoError(f"timestamps must increase from frame to frame, but {timestamp} follows {self._last}")
         if not self._open:
             raise VideoError(f"{self._target} has been closed; no more frames can be written to it")
-        self._sink.write(rgb, timestamp)
+        try:
+            self._sink.write(rgb, timestamp)
+        except BaseException:
+            self.abort()
+            raise
         self._last = timestamp
 
     def close(self) -> None:
