@@ -114,25 +114,25 @@ class Progress:
     Attributes:
       header_crc: CRC-32 of the header, at which the checksums of keyframes and of the end begin.
       gop: most frames from one keyframe up to the next.
+      crc: checksum of the last record, that of the header before the first.
       frames: number of the next frame; None where it is unknown, after a seek.
       timestamp: of the last frame, -1 before the first.
       delta: ticks between the last two frames of this GOP, None right after a keyframe.
       in_gop: frames since and with the last keyframe; None where only a keyframe or the end can follow.
-      crc: checksum of the last record.
     """
 
     header_crc: int
     gop: int
+    crc: int
     frames: int | None = 0
     timestamp: int = -1
     delta: int | None = None
     in_gop: int | None = None
-    crc: int = 0
 
     @classmethod
     def start(cls, header: StreamHeader, header_crc: int) -> Progress:
         """The state before the first record."""
-        return cls(header_crc=header_crc, gop=header.gop)
+        return cls(header_crc=header_crc, gop=header.gop, crc=header_crc)
 
     def seed(self, kind: RecordKind) -> int:
         """The CRC-32 at which the checksum of the next record begins: a predicted frame's continues its GOP's."""

@@ -113,8 +113,8 @@ class StreamHeader:
             raise _FieldError("predicted_sizes", "two rates have the same name")
         for field_id, value in self.extensions:
             _integer("extensions", field_id, 0, MAX_U16)
-            if not isinstance(value, bytes):
-                raise _FieldError("extensions", "the value of an extension field is bytes")
+            if not isinstance(value, bytes) or len(value) > MAX_U16:
+                raise _FieldError("extensions", f"the value of an extension field is at most {MAX_U16} bytes")
         if len(self._body()) > MAX_HEADER_BYTES - _PREFIX.size - _CRC_BYTES:
             raise _FieldError("extensions", f"the header is longer than {MAX_HEADER_BYTES} bytes")
 

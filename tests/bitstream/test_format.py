@@ -1,0 +1,105 @@
+"""FORMAT.md against the code: its example, and a reader written from it alone."""
+
+import random
+import re
+from fractions import Fraction
+from pathlib import Path
+
+from hypothesis import given, settings
+
+import cbvc_jax.bitstream
+from cbvc_jax.bitstream import COLOR_MATRICES, COLOR_RANGES, StreamReader, TruncatedError, UnsupportedError
+from cbvc_jax.bitstream.fuzz import DripFile
+from cbvc_jax.bitstream.mutate import mutate, random_stream, split
+from cbvc_jax.errors import BitstreamError
+
+from . import independent_reader
+from .streams import valid_streams
+
+FORMAT = Path(cbvc_jax.bitstream.__file__).with_name("FORMAT.md").read_text()
+
+
+def read_here(data):
+    """(frames as plain values, how it ended) with the package's reader."""
+    frames = []
+    try:
+        for f in StreamReader(DripFile(data, 1000)):
+            frames.append((f.kind, f.rate, f.number, f.timestamp, [maps.ravel().tolist() for maps in f.indices]))
+    except TruncatedError:
+        return frames, "cut short"
+    except UnsupportedError:
+        return frames, "later"
+    except BitstreamError:
+        return frames, "damaged"
+    return frames, "complete"
+
+
+def read_there(data):
+    """The same with the independent reader."""
+    frames = []
+    try:
+        for frame in independent_reader.Reader(data).read_frames():
+            frames.append(frame)
+    except independent_reader.CutShort:
+        return frames, "cut short"
+    except independent_reader.Later:
+        return frames, "later"
+    except independent_reader.Damaged:
+        return frames, "damaged"
+    return frames, "complete"
+
+
+def test_the_independent_reader_is_independent():
+    source = Path(independent_reader.__file__).read_text()
+    assert re.findall(r"^(?:import|from) (\S+)", source, re.MULTILINE) == ["__future__", "re", "zlib"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(valid_streams)
+def test_both_readers_agree_on_sound_streams(data):
+    frames, end = read_here(data)
+    assert end == "complete"
+    assert (frames, end) == read_there(data)
+
+
+@settings(max_examples=40, deadline=None)
+@given(valid_streams)
+def test_both_readers_agree_on_the_header(data):
+    header = StreamReader(DripFile(data, 1000)).header
+    there = independent_reader.Reader(data)
+    assert (there.model, there.width, there.height) == (header.model_sha256, header.width, header.height)
+    assert Fraction(*there.time_base) == header.time_base
+    assert there.frame_rate == (header.frame_rate.as_integer_ratio() if header.frame_rate else (0, 0))
+    assert (there.matrix, there.range) == (COLOR_MATRICES[header.color_matrix], COLOR_RANGES[header.color_range])
+    assert (there.gop, tuple(there.key_sizes)) == (header.gop, header.key_sizes)
+    assert tuple((name, tuple(sizes)) for name, sizes in there.rates) == header.predicted_sizes
+    assert tuple(there.extensions) == header.extensions
+
+
+def test_both_readers_agree_on_damaged_streams():
+    rng = random.Random(1)
+    corpus = [split(random_stream(rng)) for _ in range(32)]
+    ends = set()
+    for _ in range(3000):
+        data = mutate(rng, corpus)
+        here, there = read_here(data), read_there(data)
+        assert here == there, data.hex()
+        ends.add(here[1])
+    assert ends == {"complete", "damaged", "cut short", "later"}
+
+
+def test_the_example_of_the_format_reads_as_it_says():
+    data = bytes.fromhex("".join(re.findall(r"```hex\n(.*?)```", FORMAT, re.DOTALL)))
+    expected = [
+        ("key", "key", 0, 0, [[8191, 1], [2047, 2], [511, 3]]),
+        ("predicted", "low", 1, 3000, [[5, 2], [5, 0], [257, 510]]),
+        ("predicted", "low", 2, 6000, [[0, 7], [1, 2], [0, 1]]),
+    ]
+    assert read_here(data) == read_there(data) == (expected, "complete")
+
+
+def test_the_format_names_the_version_and_every_code():
+    version = ".".join(map(str, cbvc_jax.bitstream.VERSION))
+    assert f"format version {version}" in FORMAT.splitlines()[0]
+    row = next(line for line in FORMAT.splitlines() if "colour matrix" in line)
+    assert {int(code) for code in re.findall(r"[:,] (?:of the source: )?(\d+) ", row)} == set(COLOR_MATRICES.values())
