@@ -175,7 +175,8 @@ def _downsample_band(rgb: RGB, channel: int, top: int, bottom: int, siting: Siti
     """One channel at half height and width, float32 [ceil(rows/2), ceil(W/2)]; edges repeat the outermost pixel."""
     height, width = rgb.shape[:2]
     first = np.arange(top, bottom, 2)
-    upper: Plane = rgb[first, :, channel].astype(np.float32)
+    tall: Plane
+    upper = rgb[first, :, channel].astype(np.float32)
     lower = rgb[np.minimum(first + 1, height - 1), :, channel].astype(np.float32)
     if siting == "topleft":
         above = rgb[np.maximum(first - 1, 0), :, channel].astype(np.float32)
