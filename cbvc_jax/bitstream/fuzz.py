@@ -25,7 +25,8 @@ from cbvc_jax.bitstream.summary import summarize
 from cbvc_jax.errors import BitstreamError
 
 CORPUS_STREAMS = 256
-SAMPLE_EVERY = 100
+SAMPLES = 2000
+"""Streams whose memory is traced, all in the first tenth: the tracer itself keeps about a kilobyte each time."""
 MEMORY_BASE_BYTES = 1 << 20
 MEMORY_RATIO = 256
 """Unpacking holds some twenty bytes a bit of one payload at its peak."""
@@ -74,16 +75,17 @@ def run(streams: int, seed: int, *, progress: bool = False) -> Report:
     rng = random.Random(seed)
     corpus = [split(random_stream(rng)) for _ in range(CORPUS_STREAMS)]
     report = Report()
+    warm = max(1, streams // 10)
     start = time.perf_counter()
     for i in range(streams):
-        if i == streams // 10:
+        if i == warm:
             report.rss_start_bytes = _rss_bytes()
         if progress and i and i % 100_000 == 0:
             print(f"{i:>9} streams, {len(report.failures)} failures", file=sys.stderr, flush=True)
         stream = mutate(rng, corpus)
         mode = rng.choice(MODES)
         detail = rng.getrandbits(16)
-        sampled = i % SAMPLE_EVERY == 0
+        sampled = i < warm and i % max(1, warm // SAMPLES) == 0
         if sampled:
             tracemalloc.start()
         try:

@@ -55,7 +55,10 @@ class StreamWriter:
         """
         if self._finished:
             raise UsageError("the stream is finished")
-        timestamp = operator.index(timestamp)
+        try:
+            timestamp = operator.index(timestamp)
+        except TypeError:
+            raise UsageError(f"timestamp {timestamp!r} is not an integer") from None
         if not self._progress.timestamp < timestamp < VARINT_LIMIT:
             raise UsageError(f"timestamp {timestamp} does not follow {self._progress.timestamp}, or is out of range")
         if kind == "key":

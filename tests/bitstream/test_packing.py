@@ -1,5 +1,7 @@
 """Packing against a reference that handles one bit at a time."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -86,6 +88,19 @@ def test_a_set_padding_bit_is_refused():
 def test_indices_that_do_not_fit_are_a_usage_error(maps, message):
     with pytest.raises(UsageError, match=message):
         PayloadLayout(16, 16, (8, 8, 8)).pack(maps)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 16384), (16384, 1), (2160, 4096)])
+def test_long_and_large_frames_come_back(height, width):
+    sizes = (65536, 3, 512)
+    layout = PayloadLayout(height, width, sizes)
+    maps = random_maps(height, width, sizes, 1)
+    assert all(map(np.array_equal, maps, layout.unpack(layout.pack(maps))))
+
+
+def test_the_room_needs_no_jax():
+    code = "import sys, cbvc_jax.bitstream; sys.exit(not {'jax', 'flax', 'tensorflow'}.isdisjoint(sys.modules))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("sizes", [(8, 2048, 512), (8192, 2048, 512)])

@@ -96,6 +96,7 @@ def test_a_stream_without_frames_is_a_stream():
         ("predicted", "low", 1, "timestamp 1"),
         ("predicted", "low", 0, "timestamp 0"),
         ("predicted", "low", 2**63, "timestamp"),
+        ("predicted", "low", 2.5, "not an integer"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_and_change_nothing(kind, rate, timestamp, message):
