@@ -129,7 +129,7 @@ def frame_quality(x: Frame, x_hat: Frame, matrix: str) -> FrameQuality:
 
 
 def format_table(comparison: Comparison) -> str:
-    """A text table of the whole video: mean and worst frame (counted from 1) of every metric; "n/a" where not defined."""
+    """A text table of the video: mean and worst frame (counted from 1) of each metric, "n/a" where it is not defined."""
     rows = [
         ("PSNR RGB", "psnr_rgb_db", " dB", 3),
         ("PSNR Y", "psnr_y_db", " dB", 3),
@@ -160,7 +160,9 @@ def _pairs(reference: Iterable[Frame], test: Iterable[Frame]) -> Iterator[tuple[
     for number, (x, x_hat) in enumerate(zip_longest(reference, test), 1):
         if x is None or x_hat is None:
             short, long = ("reference", "test") if x is None else ("test", "reference")
-            raise VideoError(f"the {short} video ends after {number - 1} frames, but the {long} video has a frame {number}")
+            raise VideoError(
+                f"the {short} video ends after {number - 1} frames, but the {long} video has a frame {number}"
+            )
         yield x, x_hat
 
 

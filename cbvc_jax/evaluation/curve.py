@@ -48,7 +48,9 @@ def _slopes(x: Float64[np.ndarray, " n"], y: Float64[np.ndarray, " n"]) -> Float
     left, right = 2 * steps[1:] + steps[:-1], steps[1:] + 2 * steps[:-1]
     same_way = before * after > 0
     inner = slopes[1:-1]
-    inner[same_way] = ((left + right)[same_way]) / (left[same_way] / before[same_way] + right[same_way] / after[same_way])
+    inner[same_way] = ((left + right)[same_way]) / (
+        left[same_way] / before[same_way] + right[same_way] / after[same_way]
+    )
     slopes[0] = _end_slope(steps[0], steps[1], chords[0], chords[1])
     slopes[-1] = _end_slope(steps[-1], steps[-2], chords[-1], chords[-2])
     return slopes

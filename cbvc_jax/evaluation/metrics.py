@@ -79,7 +79,7 @@ def psnr_yuv420(x: Frames, x_hat: Frames, matrix: str) -> YuvPsnr:
 
     Chroma is the mean of a 2x2 block (centred siting), taken before any rounding; a last odd row or column is
     repeated. Each sample is then rounded once, halves up. The nine coefficients are integers over 2^20, G's being the
-    remainder, so that white is exactly 235, grey has chroma of exactly 128, and every implementation agrees bit for bit.
+    remainder, so that white is exactly 235, grey has chroma of exactly 128, and all implementations agree on every bit.
 
     Args:
       x, x_hat: uint8 RGB frames, [b h w 3], 0..255.
@@ -124,7 +124,7 @@ def ms_ssim(x: Images, x_hat: Images, *, data_range: float = PEAK, scales: int =
 
 
 def ms_ssim_min_side(scales: int = 5) -> int:
-    """The shortest side in pixels that holds one whole window at the coarsest of `scales` scales: 11 * 2^(scales - 1)."""
+    """The shortest side in pixels that leaves a whole window at the last of `scales` scales: 11 * 2^(scales - 1)."""
     if not 1 <= scales <= len(SCALE_WEIGHTS):
         raise UsageError(f"MS-SSIM has 1 to {len(SCALE_WEIGHTS)} scales, not {scales}")
     return WINDOW << (scales - 1)
@@ -189,7 +189,8 @@ def fixed_point_coefficients(matrix: str) -> tuple[tuple[int, int, int], ...]:
 def _fixed_point(
     rgb: Int32[Array, "b h w 3"], coefficients: tuple[int, int, int], offset: int, bits: int
 ) -> UInt8[Array, "b h w"]:
-    total = sum(rgb[..., i] * c for i, c in enumerate(coefficients))
+    r, g, b = coefficients
+    total = rgb[..., 0] * r + rgb[..., 1] * g + rgb[..., 2] * b
     return (((total + (1 << (bits - 1))) >> bits) + offset).astype(jnp.uint8)
 
 
