@@ -1,7 +1,7 @@
 """The bitstream: bytes <-> index maps. FORMAT.md says what each byte means; numpy and the standard library only."""
 
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
-from cbvc_jax.bitstream.header import COLOR_MATRICES, COLOR_RANGES, VERSION, StreamHeader
+from cbvc_jax.bitstream.header import COLOR_MATRICES, COLOR_RANGES, VERSION, ColorMatrix, ColorRange, StreamHeader
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.bitstream.reader import FrameRecord, Loss, StreamReader
 from cbvc_jax.bitstream.summary import StreamSummary, summarize
@@ -13,6 +13,8 @@ __all__ = [
     "COLOR_RANGES",
     "VERSION",
     "BitstreamError",
+    "ColorMatrix",
+    "ColorRange",
     "FrameRecord",
     "IndexMaps",
     "Loss",

@@ -6,7 +6,9 @@ import dataclasses
 import re
 import struct
 import zlib
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any, Literal
 
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.packing import PayloadLayout
@@ -19,9 +21,11 @@ MAGIC = b"\x89CBV"
 VERSION = (1, 0)
 """(major, minor): a reader refuses another major version and reads any minor one."""
 
-COLOR_MATRICES = {"rgb": 0, "bt709": 1, "unspecified": 2, "bt601": 6, "smpte240m": 7, "bt2020": 9}
+ColorMatrix = Literal["bt601", "bt709", "bt2020", "rgb"]
+ColorRange = Literal["limited", "full"]
+COLOR_MATRICES: dict[ColorMatrix, int] = {"rgb": 0, "bt709": 1, "bt601": 6, "bt2020": 9}
 """Names of the source's matrix and their MatrixCoefficients code in ITU-T H.273."""
-COLOR_RANGES = {"limited": 0, "full": 1}
+COLOR_RANGES: dict[ColorRange, int] = {"limited": 0, "full": 1}
 
 MAX_RATES = 8
 MAX_CODEBOOK = 1 << 16
@@ -66,8 +70,8 @@ class StreamHeader:
     height: int
     time_base: Fraction
     frame_rate: Fraction | None
-    color_matrix: str
-    color_range: str
+    color_matrix: ColorMatrix
+    color_range: ColorRange
     gop: int
     key_sizes: tuple[int, ...]
     predicted_sizes: tuple[tuple[str, tuple[int, ...]], ...]
@@ -241,7 +245,8 @@ class _Cursor:
         return tuple(size + 1 for size in _SIZES.unpack(self.take(_SIZES.size)))
 
 
-def _name_of(names: dict[str, int], code: int) -> str:
+def _name_of(names: Mapping[Any, int], code: int) -> Any:
+    """The name of `code`, or words that the check of the header refuses."""
     return next((name for name, value in names.items() if value == code), f"code {code}")
 
 

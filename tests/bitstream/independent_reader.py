@@ -91,7 +91,7 @@ class Reader:
         if 0 in self.time_base or self.frame_rate.count(0) == 1:
             raise Damaged("fraction")
         self.matrix, self.range = self._number(1), self._number(1)
-        if self.matrix not in (0, 1, 2, 6, 7, 9) or self.range not in (0, 1):
+        if self.matrix not in (0, 1, 6, 9) or self.range not in (0, 1):
             raise Damaged("colour")
         self.gop = self._number(2)
         if self.gop == 0:
