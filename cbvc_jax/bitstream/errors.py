@@ -10,4 +10,4 @@ class TruncatedError(BitstreamError):
 
 
 class UnsupportedError(BitstreamError):
-    """The stream is of a later format: another major version, or an index coding that this reader does not know."""
+    """The stream is of a later format: another major version, or an index coding unknown here (or damage to it)."""

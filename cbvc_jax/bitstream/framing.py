@@ -85,7 +85,7 @@ def read_head(source: ByteSource, rates: tuple[str, ...], layouts: dict[str, Pay
 def _require_fixed_length(flags: int, offset: int) -> None:
     coding = (flags & _CODING_MASK) >> _CODING_SHIFT
     if coding != FIXED_LENGTH:
-        raise UnsupportedError(f"index coding {coding} is of a later version of the format", offset)
+        raise UnsupportedError(f"index coding {coding} is of a later format, or the record is damaged", offset)
 
 
 def key_head(number: int, timestamp: int) -> bytes:

@@ -80,7 +80,7 @@ class StreamReader:
     Attributes:
       header: the stream's header.
       header_bytes: its length.
-      losses: what was passed over so far, in the order of the stream. Empty without `conceal`.
+      losses: what was passed over so far, each stretch once. Empty without `conceal`.
       complete: whether the end-of-stream record has been reached.
 
     Raises:
@@ -91,6 +91,7 @@ class StreamReader:
         self._source = ByteSource(file)
         self.header, header_crc, self.header_bytes = read_header(self._source)
         self.losses: list[Loss] = []
+        self._loss_offsets: set[int] = set()
         self.complete = False
         self._conceal = conceal
         self._layouts = self.header.layouts()
@@ -190,7 +191,8 @@ class StreamReader:
         # The search begins at the refused record itself: it may be sound, with records before it missing.
         head = self._find_sound(self._progress)
         lost = None if head is None or head.number is None or due is None else head.number - due
-        if start not in {known.offset for known in self.losses}:
+        if start not in self._loss_offsets:
+            self._loss_offsets.add(start)
             self.losses.append(Loss(start, self._source.offset, reason, lost))
         if head is None:
             self._done = True
