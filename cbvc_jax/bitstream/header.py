@@ -119,6 +119,8 @@ class StreamHeader:
             _integer("extensions", field_id, 0, MAX_U16)
             if not isinstance(value, bytes) or len(value) > MAX_U16:
                 raise _FieldError("extensions", f"the value of an extension field is at most {MAX_U16} bytes")
+        if self.version[0] != VERSION[0] or not 0 <= self.version[1] <= 255:
+            raise _FieldError("version", f"version {self.version} is not a minor version of {VERSION[0]}")
         if len(self._body()) > MAX_HEADER_BYTES - _PREFIX.size - _CRC_BYTES:
             raise _FieldError("extensions", f"the header is longer than {MAX_HEADER_BYTES} bytes")
 
@@ -179,7 +181,7 @@ def read_header(source: ByteSource) -> tuple[StreamHeader, int, int]:
 
 def _parse(data: bytes, version: tuple[int, int]) -> StreamHeader:
     """The header whose bytes up to the checksum are `data`; BitstreamError at the field that makes no sense."""
-    places = {name: _PREFIX.size + at for name, at in _FIXED_PLACES.items()}
+    places = {"version": 4} | {name: _PREFIX.size + at for name, at in _FIXED_PLACES.items()}
     fields = _FIXED.unpack_from(data, _PREFIX.size)
     model, width, height, tick, ticks, rate, rate_base, matrix, color_range, gop = fields
     cursor = _Cursor(data, _PREFIX.size + _FIXED.size)

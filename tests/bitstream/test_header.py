@@ -80,6 +80,8 @@ def test_a_header_comes_back(head):
         ("predicted_sizes", (("key", (8, 8, 8)),)),
         ("predicted_sizes", (("Low", (8, 8, 8)),)),
         ("predicted_sizes", (("low", (8, 8)),)),
+        ("version", (2, 0)),
+        ("version", (1, 256)),
         ("extensions", ((65536, b""),)),
         ("extensions", ((1, "text"),)),
         ("extensions", ((1, bytes(65536)),)),
