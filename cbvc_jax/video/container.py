@@ -41,8 +41,10 @@ class Container:
             raise VideoError(f"{path} cannot be read as a video: {_reason(error)}{_hint(path)}") from error
         streams = [s for s in self._container.streams.video if not _is_cover(s)]
         if not streams:
-            kinds = ", ".join(sorted({s.type for s in self._container.streams})) or "nothing"
+            kinds = ", ".join(sorted({s.type for s in self._container.streams}))
             self.close()
+            if not kinds:
+                raise VideoError(f"{path} cannot be read as a video: nothing is in it{_hint(path)}")
             raise VideoError(f"{path} holds no video stream, only {kinds}")
         self.stream: VideoStream = streams[0]
         try:
@@ -106,6 +108,8 @@ class Container:
                 yield frame
         if skipped:
             self.notes.append(f"{skipped} damaged pieces of {self.path} could not be decoded and were skipped")
+        if 0 < count < self.stream.frames:
+            self.notes.append(f"{self.path} is said to hold {self.stream.frames} frames, of which {count} were read")
         if count == 0:
             raise VideoError(f"{self.path} has a video stream but not one frame of it can be decoded")
 
@@ -192,5 +196,5 @@ def _hint(path: Path) -> str:
     if path.stat().st_size == 0:
         return "; the file is empty"
     if path.suffix.lower() in (".mp4", ".mov", ".m4v"):
-        return "; if it is a recording that was broken off, its index is missing and a repair tool has to rebuild it"
+        return "; a recording or a download that was broken off lacks its index; it has to be repaired or fetched again"
     return "; see whether `ffprobe` reads it"

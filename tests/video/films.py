@@ -19,11 +19,11 @@ def smooth(height: int, width: int, shift: float = 0.0) -> np.ndarray:
     return np.rint(127.5 + 100 * np.stack(waves, -1)).astype(np.uint8)
 
 
-def exact_rgb(y: Any, u: Any, v: Any, matrix: str, full: bool, bit_depth: int = 8) -> np.ndarray:
-    """RGB in float64, 0..255 and clipped, of 4:4:4 samples; written from the definitions in ITU-T H.273."""
+def exact_rgb(planes: Any, matrix: str, full: bool, bit_depth: int = 8) -> np.ndarray:
+    """RGB in float64, 0..255 and clipped, of Y, U and V samples of 4:4:4; written from ITU-T H.273."""
     kr, kb = WEIGHTS[matrix]
     unit, top = 2 ** (bit_depth - 8), 2**bit_depth - 1
-    y, u, v = (np.asarray(plane, np.float64) for plane in (y, u, v))
+    y, u, v = (np.asarray(plane, np.float64) for plane in planes)
     ey = y / top if full else (y / unit - 16) / 219
     pb = (u - 128 * unit) / top if full else (u / unit - 128) / 224
     pr = (v - 128 * unit) / top if full else (v / unit - 128) / 224
@@ -45,12 +45,12 @@ def exact_yuv(rgb: np.ndarray, matrix: str, full: bool) -> np.ndarray:
 
 
 def av_frame(planes: list[np.ndarray], pix_fmt: str) -> av.VideoFrame:
-    """A frame of PyAV with these planes."""
-    height, width = planes[0].shape
+    """A frame of PyAV with these planes, each [h, w] or, where samples are interleaved, [h, w, samples]."""
+    height, width = planes[0].shape[:2]
     frame = av.VideoFrame(width, height, pix_fmt)
     for plane, samples in zip(frame.planes, planes, strict=True):
         memory = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        data = np.ascontiguousarray(samples).view(np.uint8)
+        data = np.ascontiguousarray(samples).view(np.uint8).reshape(samples.shape[0], -1)
         memory[: data.shape[0], : data.shape[1]] = data
     return frame
 
