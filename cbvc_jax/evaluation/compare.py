@@ -129,7 +129,7 @@ def frame_quality(x: Frame, x_hat: Frame, matrix: str) -> FrameQuality:
 
 
 def format_table(comparison: Comparison) -> str:
-    """A text table of the video: mean and worst frame (counted from 1) of each metric, "n/a" where it is not defined."""
+    """A text table: mean and worst frame (counted from 1) of every metric, "n/a" where it is not defined."""
     rows = [
         ("PSNR RGB", "psnr_rgb_db", " dB", 3),
         ("PSNR Y", "psnr_y_db", " dB", 3),
