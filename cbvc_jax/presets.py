@@ -34,7 +34,6 @@ class Preset:
       heads, head_dim: of the cross-attention.
       decoder: "full" or "light" (conv blocks only).
       encoder_depth, decoder_depth, context_depth, quantizer_depth: blocks in each compact transform.
-      expansion: ratio of hidden to outer width in a compact block.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Preset:
     decoder_depth: int = 0
     context_depth: int = 2
     quantizer_depth: int = 1
-    expansion: int = 2
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -107,7 +105,7 @@ PRESETS: dict[str, Preset] = {
             stage_channels=128,
             codeword_dim=16,
             heads=4,
-            encoder_depth=2,
+            encoder_depth=1,
             decoder_depth=3,
             context_depth=1,
             quantizer_depth=1,

@@ -1,0 +1,111 @@
+"""Folders of videos and photographs, decoded once into memory-mapped frames that training reads at random.
+
+A video becomes one array of uint8 [frames, height, width, 3] a shot: cuts split it, repeated frames are left out.
+The cache is keyed by each file's name, size and time of change, so that a changed folder is decoded again where it must.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from cbvc_jax.errors import CbvcError, VideoError
+from cbvc_jax.video import open_video
+
+VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
+PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
+CUT_LEVEL = 40.0
+"""Mean change of the thumbnail, in 8-bit levels, above which a new shot begins."""
+REPEAT_LEVEL = 0.05
+"""Mean change below which a frame is a repetition of the one before."""
+THUMBNAIL_STEP = 8
+
+Frames = UInt8[np.ndarray, "t h w 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One shot, or one photograph (`len(frames) == 1`), as a read-only memory map."""
+
+    name: str
+    frames: Frames
+
+    @property
+    def is_still(self) -> bool:
+        return len(self.frames) == 1
+
+
+def load_clips(folder: str | Path, cache: str | Path, min_side: int) -> list[Clip]:
+    """Every shot and photograph below `folder`, sorted by name.
+
+    Args:
+      folder: is searched with its subfolders for videos and photographs.
+      cache: folder for the decoded frames; about 3 bytes a pixel.
+      min_side: what is smaller on either side, in pixels, is left out, with a line in the log.
+
+    Raises:
+      VideoError: the folder does not exist or holds nothing that can be used.
+    """
+    folder, cache = Path(folder), Path(cache)
+    if not folder.is_dir():
+        raise VideoError(f"training data: '{folder}' is not a folder")
+    cache.mkdir(parents=True, exist_ok=True)
+    clips: list[Clip] = []
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES)
+    for file in files:
+        try:
+            shots = _cached_shots(file, cache)
+        except CbvcError as error:
+            logging.warning("training data: '%s' is left out: %s", file, error)
+            continue
+        for i, shot in enumerate(shots):
+            if min(shot.shape[1:3]) < min_side:
+                logging.warning("training data: '%s' is left out: it is smaller than %d pixels", file, min_side)
+                continue
+            clips.append(Clip(f"{file.name}#{i}", shot))
+    if not clips:
+        raise VideoError(f"training data: no usable video or photograph of at least {min_side} pixels in '{folder}'")
+    return clips
+
+
+def _cached_shots(file: Path, cache: Path) -> list[Frames]:
+    stat = file.stat()
+    key = hashlib.sha256(f"{file.name}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    done = cache / f"{key}.done"
+    if not done.exists():
+        count = 0
+        for count, shot in enumerate(split_shots(_read(file)), start=1):
+            np.save(cache / f"{key}.{count - 1}.npy", shot)
+        done.write_text(f"{count}\n")
+    return [np.load(cache / f"{key}.{i}.npy", mmap_mode="r") for i in range(int(done.read_text()))]
+
+
+def _read(file: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    with open_video(file) as video:
+        for frame in video:
+            yield frame.rgb
+
+
+def split_shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Frames]:
+    """Frames of a video as shots: split where the picture changes at once, repetitions left out."""
+    shot: list[np.ndarray] = []
+    last = None
+    for frame in frames:
+        thumbnail = frame[::THUMBNAIL_STEP, ::THUMBNAIL_STEP].astype(np.float32)
+        if last is not None and last.shape == thumbnail.shape:
+            change = float(np.mean(np.abs(thumbnail - last)))
+            if change < REPEAT_LEVEL:
+                continue
+            if change > CUT_LEVEL:
+                yield np.stack(shot)
+                shot = []
+        shot.append(frame)
+        last = thumbnail
+    if shot:
+        yield np.stack(shot)

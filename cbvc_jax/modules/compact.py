@@ -1,0 +1,81 @@
+"""Layers of the small members, made for XLA on the CPU.
+
+Everything runs at 1/8 of the frame size or below, with as many channels as the paper's models or more: dense 3x3
+convolutions and products over channels come nearest to the machine's peak there. Depthwise filters do not pay in
+training, even as shifted sums: their backward pass takes as long as that of a dense convolution.
+"""
+
+from __future__ import annotations
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle
+
+SMALL_INIT = nn.initializers.variance_scaling(0.05, "fan_in", "truncated_normal")
+"""Last layers of residual branches start small: without it the first steps of training diverge."""
+
+
+class Pointwise(nn.Module):
+    """A product over channels at every position, as one flat matrix product: its backward pass is twice as fast."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b f"]:
+        dense = nn.Dense(self.features, self.use_bias, kernel_init=self.kernel_init, name="dense")
+        return dense(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], self.features)
+
+
+class CompactBlock(nn.Module):
+    """`x + Dense(SiLU(conv3(RMSNorm(x))))`, with a hidden layer half as wide."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        c = x.shape[-1]
+        u = nn.RMSNorm(name="norm")(x)
+        u = nn.silu(nn.Conv(c // 2, (3, 3), padding="SAME", name="conv")(u))
+        return x + Pointwise(c, kernel_init=SMALL_INIT, name="output")(u)
+
+
+class CompactStack(nn.Module):
+    """An optional change of size and width, then `depth` blocks, then an optional change of size and width.
+
+    `down` merges blocks of `down` x `down` positions before the first product, `up` splits them after the last one.
+    """
+
+    depth: int
+    width: int
+    features: int | None = None
+    down: int = 1
+    up: int = 1
+    small_output: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
+        if self.down > 1:
+            x = pixel_unshuffle(x, self.down)
+        if x.shape[-1] != self.width or self.down > 1:
+            x = Pointwise(self.width, name="inward")(x)
+        for i in range(self.depth):
+            x = CompactBlock(name=f"block_{i}")(x)
+        if self.features is None:
+            return x
+        init = SMALL_INIT if self.small_output else nn.initializers.lecun_normal()
+        return pixel_shuffle(Pointwise(self.features * self.up**2, kernel_init=init, name="outward")(x), self.up)
+
+
+class KindAffine(nn.Module):
+    """A scale and an offset per channel for each kind of frame, so that shared layers know which one they serve."""
+
+    kinds: tuple[str, ...]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], kind: str) -> Float[Array, "b h w c"]:
+        shape = (len(self.kinds), x.shape[-1])
+        scale = self.param("scale", nn.initializers.ones, shape)
+        offset = self.param("offset", nn.initializers.zeros, shape)
+        i = self.kinds.index(kind)
+        return x * scale[i] + offset[i]

@@ -1,0 +1,108 @@
+"""Learning and health of codebooks: moving averages, restart of dead codes, start from data, usage and perplexity.
+
+Moving averages follow appendix A.1 of 1711.00937, restarts follow Jukebox (2005.00341): a codeword that is used less
+than `restart_below` times as often as the average one is replaced by a latent of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from cbvc_jax.modules.search import search_group
+
+
+class CodebookAverages(NamedTuple):
+    """Moving averages of one stage's codebooks.
+
+    Attributes:
+      count: how often each codeword is used a step.
+      total: sum of the latents that use it.
+    """
+
+    count: Float[Array, "g k"]
+    total: Float[Array, "g k d"]
+
+
+def start_averages(codebook: Float[Array, "g k d"], vectors: float) -> CodebookAverages:
+    """Averages as if every codeword had been used equally often, by `vectors` latents a step in all."""
+    count = jnp.full(codebook.shape[:2], vectors / codebook.shape[1], jnp.float32)
+    return CodebookAverages(count, codebook * count[..., None])
+
+
+def batch_counts(indices: Int[Array, "n g"], size: int) -> Float[Array, "g k"]:
+    """How often each of `size` codewords is used in a batch, group by group."""
+    return jax.vmap(lambda i: jnp.zeros(size, jnp.float32).at[i].add(1.0), in_axes=1)(indices)
+
+
+def batch_totals(z: Float[Array, "n g d"], indices: Int[Array, "n g"], size: int) -> Float[Array, "g k d"]:
+    """Sum of the latents that use each codeword in a batch, group by group."""
+    return jax.vmap(lambda v, i: jnp.zeros((size, v.shape[-1]), jnp.float32).at[i].add(v), in_axes=1)(z, indices)
+
+
+def update_codebook(
+    codebook: Float[Array, "g k d"],
+    averages: CodebookAverages,
+    z: Float[Array, "n g d"],
+    indices: Int[Array, "n g"],
+    rng: Array,
+    *,
+    decay: float,
+    restart_below: float,
+    learn_by_average: bool = True,
+) -> tuple[Float[Array, "g k d"], CodebookAverages, Int[Array, ""]]:
+    """One step of learning from all latents of the (global) batch.
+
+    Args:
+      codebook, averages: before the step.
+      z, indices: inputs of the search and what it found.
+      rng: draws the latents that replace dead codewords.
+      decay: of the moving averages, in [0, 1).
+      restart_below: a codeword is dead below this share of the mean usage; 0 turns restarts off.
+      learn_by_average: move codewords to the averages; False leaves that to the gradient, and only restarts.
+
+    Returns:
+      codebook, averages, and the number of codewords restarted.
+    """
+    n, (groups, size, _) = z.shape[0], codebook.shape
+    count = decay * averages.count + (1.0 - decay) * batch_counts(indices, size)
+    total = decay * averages.total + (1.0 - decay) * batch_totals(z, indices, size)
+    learned = total / jnp.maximum(count, 1e-6)[..., None] if learn_by_average else codebook
+    mean_usage = n / size
+    dead = count < restart_below * mean_usage
+    # The r-th dead codeword takes the r-th latent of a random order; what is beyond the batch waits for the next one.
+    rank = jnp.cumsum(dead, axis=1) - 1
+    restart = dead & (rank < n)
+    orders = jnp.stack([jax.random.permutation(r, n) for r in jax.random.split(rng, groups)])
+    chosen = jnp.take_along_axis(orders, jnp.clip(rank, 0, n - 1), axis=1)
+    fresh = jax.vmap(lambda v, i: v[i], in_axes=(1, 0))(z, chosen)
+    codebook = jnp.where(restart[..., None], fresh, learned)
+    count = jnp.where(restart, mean_usage, count)
+    total = jnp.where(restart[..., None], fresh * mean_usage, total)
+    return codebook, CodebookAverages(count, total), jnp.sum(restart)
+
+
+def usage_and_perplexity(count: Float[Array, "g k"]) -> tuple[Float[Array, "g"], Float[Array, "g"]]:
+    """Share of codewords used at all (at least a tenth of the mean), and 2^entropy of the usage, for each group."""
+    share = count / jnp.maximum(jnp.sum(count, axis=1, keepdims=True), 1e-9)
+    entropy_bits = -jnp.sum(share * jnp.log2(jnp.maximum(share, 1e-12)), axis=1)
+    return jnp.mean(share > 0.1 / count.shape[1], axis=1), 2.0**entropy_bits
+
+
+def kmeans(rng: Array, z: Float[Array, "n d"], size: int, iterations: int = 8) -> Float[Array, "k d"]:
+    """`size` codewords from latents: drawn at random, then Lloyd's iterations; an empty cell draws again."""
+    n = z.shape[0]
+    first_rng, *iteration_rngs = jax.random.split(rng, iterations + 1)
+    # With fewer latents than codewords some are drawn twice, told apart by a little noise.
+    codebook = z[jax.random.permutation(first_rng, jnp.arange(max(size, n)) % n)[:size]]
+    codebook = codebook + 1e-3 * jnp.std(z) * jax.random.normal(first_rng, codebook.shape)
+    for iteration_rng in iteration_rngs:
+        nearest = search_group(z, codebook)
+        count = jnp.zeros(size).at[nearest].add(1.0)
+        mean = jnp.zeros_like(codebook).at[nearest].add(z) / jnp.maximum(count, 1.0)[:, None]
+        fresh = z[jax.random.randint(iteration_rng, (size,), 0, n)]
+        codebook = jnp.where((count > 0)[:, None], mean, fresh)
+    return codebook

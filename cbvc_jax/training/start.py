@@ -1,0 +1,59 @@
+"""Starting codebooks from data: k-means over latents, one stage after the other, since each codes what the last left."""
+
+from __future__ import annotations
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from cbvc_jax.data.batches import ClipBatches
+from cbvc_jax.modules.quantizer import STAGES
+from cbvc_jax.presets import KEYFRAME
+from cbvc_jax.training.codebooks import kmeans, start_averages
+from cbvc_jax.training.state import TrainState
+from cbvc_jax.training.step import Plan, make_probe
+
+START_BATCHES = 1 << 30
+"""Batches from here on start codebooks: training never comes that far, so they are not seen twice."""
+MAX_VECTORS = 65536
+MAX_BATCHES = 200
+
+
+def start_codebooks(
+    state: TrainState, config: ml_collections.FrozenConfigDict, batches: ClipBatches, kinds: tuple[str, ...]
+) -> TrainState:
+    """The state with the codebooks of `kinds` started from latents of fresh sessions."""
+    codebooks, averages = dict(state.codebooks), dict(state.averages)
+    for kind in kinds:
+        for s in range(STAGES):
+            z, per_step = _gather(state.replace(codebooks=codebooks), config, batches, kind, s)
+            size = codebooks[kind][s].shape[1]
+            rng = jax.random.fold_in(state.rng, START_BATCHES + s)
+            books = [kmeans(jax.random.fold_in(rng, g), jnp.asarray(z[:, g]), size) for g in range(z.shape[1])]
+            book = jnp.stack(books)
+            codebooks[kind] = (*codebooks[kind][:s], book, *codebooks[kind][s + 1 :])
+            averages[kind] = (*averages[kind][:s], start_averages(book, per_step), *averages[kind][s + 1 :])
+            logging.info("codebook %s, stage %d: %d codewords from %d latents", kind, s + 1, size, len(z))
+    return state.replace(codebooks=codebooks, averages=averages)
+
+
+def _gather(
+    state: TrainState, config: ml_collections.FrozenConfigDict, batches: ClipBatches, kind: str, stage: int
+) -> tuple[np.ndarray, float]:
+    """Inputs [n, groups, d] of one stage's search with the stages before it quantised, and how many a step gives."""
+    rate = config.rates[0] if kind == KEYFRAME else kind
+    plan = Plan(True, rate, stage, STAGES) if kind == KEYFRAME else Plan(True, rate, STAGES, stage)
+    probe = make_probe(config, plan)
+    wanted = min(MAX_VECTORS, config.codebook.start_vectors * state.codebooks[kind][stage].shape[1])
+    gathered: list[np.ndarray] = []
+    chunks = batches.shape.chunks
+    for i in range(MAX_BATCHES):
+        frames = batches((START_BATCHES // chunks + i) * chunks)
+        _, z, _ = probe(state, frames)
+        gathered.append(np.asarray(z[kind][stage]))
+        if sum(map(len, gathered)) >= wanted:
+            break
+    return np.concatenate(gathered)[: max(wanted, 1)], float(len(gathered[0]))

@@ -1,0 +1,192 @@
+"""One training step: a chunk of a GOP through the codec, the paper's loss (equation 5), one update of everything.
+
+    x [b, t, h, w, 3] --E, all frames at once--> y --scan over t: ctxE, VQ, ctxD--> y_hat --D, all at once--> x_hat
+                                                       ^ y_ref: the y_hat before, at first that of the last chunk
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from jaxtyping import Array, Float, UInt8
+
+from cbvc_jax.evaluation.metrics import ms_ssim
+from cbvc_jax.model import CodebookSet, CodecModel, Params
+from cbvc_jax.modules.quantizer import STAGES, StageCode
+from cbvc_jax.modules.transforms import to_unit
+from cbvc_jax.presets import KEYFRAME, Preset
+from cbvc_jax.training.codebooks import update_codebook
+from cbvc_jax.training.state import TrainState, config_preset, learned, make_optimizer
+
+Metrics = dict[str, Array]
+
+
+class Plan(NamedTuple):
+    """What is static in a step: which of its compiled variants runs.
+
+    Attributes:
+      starts: the chunk's first frame is a keyframe; otherwise it goes on from the state's y_ref.
+      rate: of the chunk's predicted frames.
+      key_stages, predicted_stages: stages that quantise; the rest pass latents through.
+    """
+
+    starts: bool
+    rate: str
+    key_stages: int = STAGES
+    predicted_stages: int = STAGES
+
+
+class Chunk(NamedTuple):
+    """What a chunk's forward pass gives: reconstructions, codes by kind with a leading time axis, the last y_hat."""
+
+    x_hat: Float[Array, "b t h w 3"]
+    codes: dict[str, list[StageCode]]
+    y_last: Float[Array, "b h8 w8 c"]
+
+
+def run_chunk(
+    preset: Preset,
+    params: Params,
+    codebooks: CodebookSet,
+    x: Float[Array, "b t h w 3"],
+    y_ref: Float[Array, "b h8 w8 c"],
+    plan: Plan,
+) -> Chunk:
+    """The codec over one chunk, differentiable; codes are those that an encoder would send."""
+    model, variables = CodecModel(preset), {"params": params}
+    b, t = x.shape[:2]
+    y = model.apply(variables, x.reshape(b * t, *x.shape[2:]), method="latents")
+    y = y.reshape(b, t, *y.shape[1:]).swapaxes(0, 1)  # pyright: ignore
+
+    def code(y_now: Array, y_ref: Array | None, kind: str, stages: int) -> tuple[list[StageCode], Array]:
+        codes = model.apply(variables, y_now, y_ref, codebooks[kind], kind, None, stages, method="encode")
+        y_hat = model.apply(variables, [c.codewords for c in codes], y_ref, kind, method="restore")
+        return codes, y_hat  # pyright: ignore
+
+    codes: dict[str, list[StageCode]] = {}
+    y_hats = []
+    if plan.starts:
+        key_codes, y_ref = code(y[0], None, KEYFRAME, plan.key_stages)
+        codes[KEYFRAME] = jax.tree.map(lambda a: a[None], key_codes)
+        y_hats.append(y_ref[None])
+        y = y[1:]
+    if y.shape[0]:
+
+        def predict(y_ref: Array, y_now: Array):
+            frame_codes, y_hat = code(y_now, y_ref, plan.rate, plan.predicted_stages)
+            return y_hat, (frame_codes, y_hat)
+
+        y_ref, (codes[plan.rate], predicted) = jax.lax.scan(predict, y_ref, y)
+        y_hats.append(predicted)
+    y_hat = jnp.concatenate(y_hats).swapaxes(0, 1)
+    x_hat = model.apply(variables, y_hat.reshape(b * t, *y_hat.shape[2:]), method="picture")
+    return Chunk(x_hat.reshape(x.shape), codes, y_ref)  # pyright: ignore
+
+
+def distortion(kind: str, x: Float[Array, "b t h w 3"], x_hat: Float[Array, "b t h w 3"]) -> Float[Array, "t"]:
+    """d(x, x_hat) for each position in the chunk, mean over the batch: 100 x MSE on [0, 1], or 1 - MS-SSIM."""
+    if kind == "mse":
+        return 100.0 * jnp.mean(jnp.square(x - x_hat), axis=(0, 2, 3, 4))
+    b, t, h, w, _ = x.shape
+    scales = min(5, max(1, (min(h, w) // 11).bit_length()))
+    flat = ms_ssim(x.reshape(b * t, h, w, 3), x_hat.reshape(b * t, h, w, 3), scales=scales, data_range=1.0)
+    return jnp.mean(1.0 - flat.reshape(b, t), axis=0)
+
+
+def _loss(trained, state: TrainState, x: Array, config: ml_collections.ConfigDict, preset: Preset, plan: Plan):
+    params, codebooks = trained[0], {**state.codebooks, **trained[1]}
+    chunk = run_chunk(preset, params, codebooks, x, state.y_ref, plan)
+    per_frame = distortion(config.distortion, x, chunk.x_hat)
+    commitment = jnp.zeros(())
+    for kind, codes in chunk.codes.items():
+        stages = plan.key_stages if kind == KEYFRAME else plan.predicted_stages
+        for s, code in enumerate(codes[:stages]):
+            error = code.z - jax.lax.stop_gradient(code.codewords)
+            commitment += jnp.sum(jnp.mean(jnp.sum(jnp.square(error), axis=-1), axis=(1, 2, 3, 4)))
+            if config.codebook.learn == "gradient":
+                chosen = jnp.stack([codebooks[kind][s][g][code.indices[..., g]] for g in range(error.shape[-2])], axis=-2)
+                pull = jnp.sum(jnp.square(jax.lax.stop_gradient(code.z) - chosen), axis=-1)
+                commitment += jnp.sum(jnp.mean(pull, axis=(1, 2, 3, 4))) / config.codebook.commitment
+    loss = jnp.sum(per_frame) + config.codebook.commitment * commitment
+    return loss / x.shape[1], (chunk, per_frame, commitment / x.shape[1])
+
+
+@functools.cache
+def make_step(config: ml_collections.FrozenConfigDict, plan: Plan):
+    """The compiled step of one plan: (state, frames uint8 [b, t, h, w, 3]) -> (state, metrics). The state is donated."""
+    preset = config_preset(config)
+    optimizer = make_optimizer(config)
+
+    def step(state: TrainState, frames: UInt8[Array, "b t h w 3"]) -> tuple[TrainState, Metrics]:
+        x = to_unit(frames)
+        trained = learned(config, state.params, state.codebooks)
+        grad_fn = jax.value_and_grad(_loss, has_aux=True)
+        (loss, (chunk, per_frame, commitment)), grads = grad_fn(trained, state, x, config, preset, plan)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+        params, gradient_books = optax.apply_updates(trained, updates)
+        codebooks, averages, restarts = _learn_codebooks(state, gradient_books, chunk, config, plan)
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
+        new = state.replace(
+            params=params,
+            codebooks=codebooks,
+            averages=averages,
+            opt_state=opt_state,
+            y_ref=jax.lax.stop_gradient(chunk.y_last),
+        )
+        # A step that is not finite changes nothing; the loop counts such steps and stops when they persist.
+        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        mse = jnp.mean(jnp.square(x - jnp.clip(chunk.x_hat, 0.0, 1.0)), axis=(0, 2, 3, 4))
+        metrics = {
+            "loss": loss,
+            "distortion": per_frame,
+            "psnr": -10.0 * jnp.log10(mse),
+            "commitment": commitment,
+            "grad_norm": optax.global_norm(grads),
+            "skipped": ~finite,
+            **{f"restarts/{k}": v for k, v in restarts.items()},
+        }
+        return new.replace(step=state.step + 1), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, chunk: Chunk, config, plan: Plan):
+    """Codebooks, averages and restarts (by stage) after the step, from every latent that was quantised in it."""
+    codebooks, averages, restarts = {**state.codebooks, **gradient_books}, dict(state.averages), {}
+    rng = jax.random.fold_in(state.rng, state.step)
+    for kind, codes in chunk.codes.items():
+        stages = plan.key_stages if kind == KEYFRAME else plan.predicted_stages
+        books, means = list(codebooks[kind]), list(averages[kind])
+        for s, code in enumerate(codes[:stages]):
+            z = jax.lax.stop_gradient(code.z).reshape(-1, *code.z.shape[-2:])
+            books[s], means[s], restarts[f"{kind}_{s + 1}"] = update_codebook(
+                books[s],
+                means[s],
+                z,
+                code.indices.reshape(z.shape[:2]),
+                jax.random.fold_in(rng, s + STAGES * sorted(codebooks).index(kind)),
+                decay=config.codebook.decay,
+                restart_below=config.codebook.restart_below,
+                learn_by_average=config.codebook.learn == "ema",
+            )
+        codebooks[kind], averages[kind] = tuple(books), tuple(means)
+    return codebooks, averages, restarts
+
+
+@functools.cache
+def make_probe(config: ml_collections.FrozenConfigDict, plan: Plan):
+    """A forward pass that changes nothing: (state, frames) -> (x_hat, search inputs by kind and stage, last y_hat)."""
+    preset = config_preset(config)
+
+    @jax.jit
+    def probe(state: TrainState, frames: UInt8[Array, "b t h w 3"]):
+        chunk = run_chunk(preset, state.params, state.codebooks, to_unit(frames), state.y_ref, plan)
+        z = {k: [c.z.reshape(-1, *c.z.shape[-2:]) for c in codes] for k, codes in chunk.codes.items()}
+        return chunk.x_hat, z, chunk.y_last
+
+    return probe

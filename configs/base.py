@@ -1,0 +1,79 @@
+"""Every field of a training configuration, explained once. Other files start from `get_config()` and change some."""
+
+import ml_collections
+
+
+def phase(**overrides) -> ml_collections.ConfigDict:
+    """One phase of training, with some fields changed. Phases follow each other under one learning-rate schedule."""
+    config = ml_collections.ConfigDict()
+    # Steps that the phase lasts.
+    config.steps = 1000
+    # Clips a step.
+    config.batch = 8
+    # Frames of a chunk, the GOP of the paper's loss (m = 7). 1 trains keyframes alone.
+    config.frames = 7
+    # Chunks that follow each other in one session. After the first one, y_ref of the last chunk is carried on, without
+    # gradient, so that training sees the drift of GOPs of frames x chunks. The paper: 1.
+    config.chunks = 1
+    # Side of the random crops in pixels; a multiple of 64.
+    config.crop = 256
+    # Share of clips that are photographs, moved under the crop.
+    config.still_share = 0.0
+    # Steps without quantisation at the phase's beginning, after which codebooks start from k-means over latents.
+    # 0: the codebooks exist already, or start from random numbers.
+    config.key_warmup = 0
+    config.predicted_warmup = 0
+    config.update(overrides)
+    return config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    # Root of all randomness: parameters, data, restarts.
+    config.seed = 0
+    # Name of the preset in cbvc_jax/presets.py.
+    config.preset = "wca4"
+    # Rates of predicted frames. The paper trains one network a rate; with several, sessions take turns.
+    config.rates = ("high",)
+    # d(x, x_hat) of equation 5: "mse" or "ms_ssim".
+    config.distortion = "mse"
+
+    config.data = ml_collections.ConfigDict()
+    # Folders of videos (and photographs), with their subfolders, separated by ":".
+    config.data.folders = ""
+    # Where decoded frames are kept.
+    config.data.cache = "~/.cache/cbvc_jax/clips"
+
+    # Adam's peak learning rate, reached after lr_warmup steps, cosine to final_lr_ratio of it over all phases.
+    config.lr = 1e-4
+    config.lr_warmup = 200
+    config.final_lr_ratio = 0.01
+    config.weight_decay = 0.0
+    # Largest global norm of the gradient.
+    config.clip_norm = 1.0
+
+    config.codebook = ml_collections.ConfigDict()
+    # "ema": moving averages of the latents. "gradient": pulled to the latents by the optimiser.
+    config.codebook.learn = "ema"
+    # Decay of the moving averages (of usage, too) at every update of that codebook.
+    config.codebook.decay = 0.99
+    # Codewords used less than this share of the mean are replaced by latents of the batch; 0: never.
+    config.codebook.restart_below = 0.1
+    # Weight of |z - sg(c)|^2.
+    config.codebook.commitment = 0.005
+    # Latents gathered for each codeword (at most 65536 in all) when a codebook starts.
+    config.codebook.start_vectors = 4
+
+    # Phases by name, and the order in which they run.
+    config.phases = ml_collections.ConfigDict({"gops": phase(key_warmup=300, predicted_warmup=300)})
+    config.phase_order = ("gops",)
+
+    # Steps between lines of metrics, and between reconstructions for TensorBoard.
+    config.log_every = 50
+    config.images_every = 1000
+    # Steps between checkpoints, and how many of the last ones are kept.
+    config.checkpoint_every = 500
+    config.keep_checkpoints = 2
+    # Steps in a row with a gradient that is not finite before training gives up; each is skipped and counted.
+    config.max_skipped = 20
+    return config

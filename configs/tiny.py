@@ -1,0 +1,23 @@
+"""`tiny`: keyframes alone first, then GOPs of 7 in sessions of four chunks, all rates; two hours on two cores."""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = base.get_config()
+    config.preset = "tiny"
+    config.rates = ("high", "medium", "low")
+    config.lr = 1.5e-3
+    config.lr_warmup = 200
+    config.phases = ml_collections.ConfigDict(
+        {
+            "keyframes": base.phase(steps=4000, batch=32, frames=1, crop=128, still_share=0.5, key_warmup=400),
+            "gops": base.phase(
+                steps=16000, batch=6, frames=7, chunks=4, crop=128, still_share=0.15, predicted_warmup=300
+            ),
+        }
+    )
+    config.phase_order = ("keyframes", "gops")
+    return config
