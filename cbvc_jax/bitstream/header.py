@@ -116,9 +116,7 @@ class StreamHeader:
         if len(set(self.rates)) < len(self.rates):
             raise _FieldError("predicted_sizes", "two rates have the same name")
         for field_id, value in self.extensions:
-            _integer("extensions", field_id, 0, MAX_U16)
-            if not isinstance(value, bytes) or len(value) > MAX_U16:
-                raise _FieldError("extensions", f"the value of an extension field is at most {MAX_U16} bytes")
+            _extension(field_id, value)
         if self.version[0] != VERSION[0] or not 0 <= self.version[1] <= 255:
             raise _FieldError("version", f"version {self.version} is not a minor version of {VERSION[0]}")
         if len(self._body()) > MAX_HEADER_BYTES - _PREFIX.size - _CRC_BYTES:
@@ -271,3 +269,9 @@ def _sizes(field: str, sizes: tuple[int, ...]) -> None:
         raise _FieldError(field, f"{len(STAGE_STRIDES)} codebook sizes are needed, not {len(sizes)}")
     for size in sizes:
         _integer(field, size, 2, MAX_CODEBOOK)
+
+
+def _extension(field_id: int, value: bytes) -> None:
+    _integer("extensions", field_id, 0, MAX_U16)
+    if not isinstance(value, bytes) or len(value) > MAX_U16:
+        raise _FieldError("extensions", f"the value of an extension field is at most {MAX_U16} bytes")
