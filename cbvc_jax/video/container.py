@@ -133,7 +133,7 @@ def _read(container: Container, wanted: Wanted) -> VideoReader:
     first = next(frames)
     check_size(first.width, first.height)
     color = _color(container, first, wanted)
-    turn = decoded.display_matrix(first)
+    turn = decoded.display_matrix(first, container.path)
     _note_geometry(container, first)
     width, height = first.width, first.height
     shown = (height, width) if turn is not None and turn[0] == 0 else (width, height)

@@ -120,7 +120,7 @@ def frame_to_rgb(frame: AvFrame, color: FrameColor) -> RGB:
     return rgb
 
 
-def display_matrix(frame: AvFrame) -> tuple[int, int, int, int] | None:
+def display_matrix(frame: AvFrame, path: Path) -> tuple[int, int, int, int] | None:
     """(a, b, c, d) of the display matrix in the signs -1, 0, 1; None if the frame is shown as stored.
 
     A pixel at (x, y) is shown at (a x + c y, b x + d y), with y down.
@@ -137,7 +137,9 @@ def display_matrix(frame: AvFrame) -> tuple[int, int, int, int] | None:
     if (a, b, c, d) == (0, 0, 0, 0) or signs == (1, 0, 0, 1):
         return None
     if not ((a and d and not b and not c) or (b and c and not a and not d)):
-        raise VideoError("the video is to be shown turned by an angle that is no multiple of 90 degrees")
+        raise VideoError(
+            f"{path} is to be shown turned by an angle that is no multiple of 90 degrees, which is not supported"
+        )
     return signs
 
 
@@ -163,7 +165,7 @@ def _planar(frame: AvFrame) -> AvFrame:
         format=target,
         src_color_range=frame.color_range,
         dst_color_range=frame.color_range,
-        interpolation=int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT),
+        interpolation=Interpolation.BICUBIC,
     )
 
 

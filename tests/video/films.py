@@ -49,7 +49,8 @@ def av_frame(planes: list[np.ndarray], pix_fmt: str) -> av.VideoFrame:
     height, width = planes[0].shape[:2]
     frame = av.VideoFrame(width, height, pix_fmt)
     for plane, samples in zip(frame.planes, planes, strict=True):
-        memory = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        buffer: Any = plane
+        memory = np.frombuffer(buffer, np.uint8).reshape(-1, plane.line_size)
         data = np.ascontiguousarray(samples).view(np.uint8).reshape(samples.shape[0], -1)
         memory[: data.shape[0], : data.shape[1]] = data
     return frame
@@ -65,19 +66,16 @@ def write_film(
     colorspace: int = 2,
     color_range: int = 0,
     color_trc: int = 2,
-    rotation: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
     """`path`, written with these frames as they are; FFV1 and QP 0 keep their samples exactly."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream: Any = container.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height = frames[0].width, frames[0].height
         stream.pix_fmt = frames[0].format.name
         context = stream.codec_context
         context.time_base = time_base
         context.colorspace, context.color_range, context.color_trc = colorspace, color_range, color_trc
-        if rotation:
-            stream.set_display_rotation(rotation)
         for number, frame in enumerate(frames):
             frame.pts = number if stamps is None else stamps[number]
             frame.time_base = time_base

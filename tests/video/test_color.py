@@ -16,17 +16,18 @@ from .films import WEIGHTS, exact_rgb, exact_yuv, smooth
 CASES = list(itertools.product(WEIGHTS, ("limited", "full")))
 
 
-def all_samples(bit_depth: int, seed: int) -> list[np.ndarray]:
+def all_samples(bit_depth: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kind = np.uint8 if bit_depth == 8 else np.uint16
     rng = np.random.default_rng(seed)
-    return [rng.integers(0, 2**bit_depth, (70, 53)).astype(kind) for _ in range(3)]
+    y, u, v = rng.integers(0, 2**bit_depth, (3, 70, 53)).astype(kind)
+    return y, u, v
 
 
 @pytest.mark.parametrize("bit_depth", [8, 10, 12, 16])
 @pytest.mark.parametrize(("matrix", "color_range"), CASES)
 def test_444_is_the_nearest_value_even_for_samples_out_of_range(matrix, color_range, bit_depth):
     planes = all_samples(bit_depth, seed=1)
-    rgb = yuv_to_rgb(tuple(planes), matrix, color_range, bit_depth)
+    rgb = yuv_to_rgb(planes, matrix, color_range, bit_depth)
     assert np.abs(rgb - exact_rgb(planes, matrix, color_range == "full", bit_depth)).max() <= 0.501
 
 
@@ -103,6 +104,7 @@ def test_ten_bit_gray(color_range, samples):
 )
 def test_flat_colour_of_any_size_is_kept(height, width, case, subsampled, siting):
     rgb = np.broadcast_to(np.array([200, 90, 30], np.uint8), (height, width, 3))
-    back = yuv_to_rgb(rgb_to_yuv(rgb, *case, subsampled, siting), *case, siting=siting)
+    matrix, color_range = case
+    back = yuv_to_rgb(rgb_to_yuv(rgb, matrix, color_range, subsampled, siting), matrix, color_range, siting=siting)
     assert back.shape == rgb.shape
     assert np.abs(back.astype(int) - rgb).max() <= 2

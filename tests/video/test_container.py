@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import wave
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from cbvc_jax.errors import VideoError
 from cbvc_jax.video import VideoInfo, create_video, open_video
@@ -117,13 +119,40 @@ def test_hdr_and_odd_matrices_are_refused(tmp_path):
     assert len(read(odd, matrix="bt709")[1]) == 3
 
 
-@pytest.mark.parametrize(("degrees", "turns"), [(90, 1), (180, 2), (-90, 3)])
-def test_rotation_is_applied(tmp_path, degrees, turns):
-    path = film(tmp_path / "a.mp4", codec="libx264", options={"qp": "0"}, rotation=degrees)
+def set_display_matrix(path, a, b, c, d):
+    """Writes the matrix into the track header of an MP4: a pixel at (x, y) is shown at (a x + c y, b x + d y)."""
+    data = bytearray(path.read_bytes())
+    values = (round(a * 65536), round(b * 65536), 0, round(c * 65536), round(d * 65536), 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *values)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "show"),
+    [
+        ((1, 0, 0, 1), lambda rgb: rgb),
+        ((0, 1, -1, 0), lambda rgb: np.rot90(rgb, -1)),
+        ((-1, 0, 0, -1), lambda rgb: np.rot90(rgb, 2)),
+        ((0, -1, 1, 0), lambda rgb: np.rot90(rgb, 1)),
+        ((-1, 0, 0, 1), lambda rgb: rgb[:, ::-1]),
+        ((1, 0, 0, -1), lambda rgb: rgb[::-1]),
+        ((0, 1, 1, 0), lambda rgb: np.swapaxes(rgb, 0, 1)),
+    ],
+)
+def test_the_display_matrix_is_applied(tmp_path, matrix, show):
+    path = film(tmp_path / "a.mp4", codec="libx264", options={"qp": "0"})
+    set_display_matrix(path, *matrix)
     info, frames, _ = read(path)
-    upright = np.rot90(exact_rgb(planes_444(), "bt601", False), turns)
+    upright = show(exact_rgb(planes_444(), "bt601", False))
     assert (info.height, info.width) == upright.shape[:2]
     assert np.abs(frames[0].rgb - upright).max() <= 0.501
+
+
+def test_other_angles_are_refused(tmp_path):
+    path = film(tmp_path / "a.mp4", codec="libx264")
+    set_display_matrix(path, 0.7, 0.7, -0.7, 0.7)
+    with pytest.raises(VideoError, match=r"a\.mp4 .* no multiple of 90 degrees"):
+        open_video(path)
 
 
 def test_variable_frame_rate_passes_through(tmp_path):
@@ -141,13 +170,14 @@ def test_variable_frame_rate_passes_through(tmp_path):
 def test_missing_timestamps_are_made_from_the_rate(tmp_path):
     whole = mp4(tmp_path / "a.mp4", 10)
     with av.open(str(whole)) as container, (tmp_path / "a.h264").open("wb") as raw:
-        extra = av.bitstream.BitStreamFilterContext("h264_mp4toannexb", container.streams.video[0])
+        extra = BitStreamFilterContext("h264_mp4toannexb", container.streams.video[0])
         for packet in container.demux(video=0):
             for part in extra.filter(packet if packet.size else None):
                 raw.write(bytes(part))
     info, frames, notes = read(tmp_path / "a.h264")
     steps = {b.timestamp - a.timestamp for a, b in itertools.pairwise(frames)}
     assert len(frames) == 10
+    assert info.frame_rate is not None
     assert steps == {round(1 / (info.frame_rate * info.time_base))}
     assert len(notes) <= 1
 

@@ -81,8 +81,7 @@ def test_memory_is_bounded(tmp_path):
     path.write_bytes(b"YUV4MPEG2 W320 H240 F25:1\n" + frame * 40)
     tracemalloc.start()
     with open_video(path) as video:
-        for count, _ in enumerate(video, 1):  # noqa: B007
-            pass
+        count = sum(1 for _ in video)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 40
