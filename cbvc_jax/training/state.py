@@ -55,7 +55,7 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
     """Adam with a linear warm-up and a cosine to `final_lr_ratio`, gradients clipped to a global norm."""
     total = sum(phase.steps for phase in phases(config))
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.lr, config.lr_warmup, total, end_value=config.lr * config.final_lr_ratio
+        0.0, config.lr, min(config.lr_warmup, total // 2), total, end_value=config.lr * config.final_lr_ratio
     )
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm), optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay)
