@@ -15,6 +15,7 @@ from cbvc_jax.errors import VideoError
 from cbvc_jax.evaluation import metrics
 
 Frame = UInt8[np.ndarray, "h w 3"]
+AnyFrame = UInt8[np.ndarray, "_ _ 3"]  # of any size: two of them need not agree
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Comparison:
         }
 
 
-def compare(reference: Iterable[Frame], test: Iterable[Frame], *, matrix: str = "bt709") -> Comparison:
+def compare(reference: Iterable[AnyFrame], test: Iterable[AnyFrame], *, matrix: str = "bt709") -> Comparison:
     """The quality of every frame of `test` against the same frame of `reference`.
 
     Args:
@@ -156,7 +157,7 @@ def format_table(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _pairs(reference: Iterable[Frame], test: Iterable[Frame]) -> Iterator[tuple[Frame, Frame]]:
+def _pairs(reference: Iterable[AnyFrame], test: Iterable[AnyFrame]) -> Iterator[tuple[AnyFrame, AnyFrame]]:
     for number, (x, x_hat) in enumerate(zip_longest(reference, test), 1):
         if x is None or x_hat is None:
             short, long = ("reference", "test") if x is None else ("test", "reference")
@@ -166,7 +167,7 @@ def _pairs(reference: Iterable[Frame], test: Iterable[Frame]) -> Iterator[tuple[
         yield x, x_hat
 
 
-def _check_sizes(number: int, size: tuple[int, int], x: Frame, x_hat: Frame) -> None:
+def _check_sizes(number: int, size: tuple[int, int], x: AnyFrame, x_hat: AnyFrame) -> None:
     for name, frame in (("reference", x), ("test", x_hat)):
         width, height = frame.shape[1], frame.shape[0]
         if (width, height) != size:

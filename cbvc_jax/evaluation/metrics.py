@@ -63,9 +63,9 @@ def mse_rgb(x: Frames, x_hat: Frames) -> PerFrame:
 
 
 def psnr_from_mse(mse: Float[np.ndarray, "*n"] | float) -> Float64[np.ndarray, "*n"]:
-    """10 log10(255^2 / mse) in dB, float64 of the same shape; infinity where the MSE is 0."""
+    """10 log10(255^2 / mse) in dB, a float64 array of the same shape; infinity where the MSE is 0."""
     with np.errstate(divide="ignore"):
-        return 10.0 * np.log10(PEAK**2 / np.asarray(mse, np.float64))
+        return np.asarray(10.0 * np.log10(PEAK**2 / np.asarray(mse, np.float64)))
 
 
 def psnr_yuv420(x: Frames, x_hat: Frames, matrix: str) -> YuvPsnr:
@@ -257,7 +257,7 @@ def _blur_axis(x: Float32[Array, "b c h w"], axis: int) -> Float32[Array, "b c h
     return lax.slice_in_dim(merged, 0, length, axis=axis)
 
 
-def _window_matrix(outputs: int) -> Float32[np.ndarray, "outputs+10 outputs"]:
+def _window_matrix(outputs: int) -> Float32[np.ndarray, "{outputs}+10 {outputs}"]:
     """Column k holds the Gaussian window that starts at row k."""
     offsets = np.arange(WINDOW) - WINDOW // 2
     taps = np.exp(-0.5 * np.square(offsets / WINDOW_SIGMA))
