@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame as AvFrame
-from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from cbvc_jax.errors import VideoError
 from cbvc_jax.video.color import Siting, gray_to_rgb, yuv_to_rgb
 from cbvc_jax.video.frames import RGB, ColorRange, Matrix
+from cbvc_jax.video.samples import samples_of
 
 # Code points of ITU-T H.273, which FFmpeg uses as they are.
 MATRIX_CODES: dict[int, Matrix] = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020"}
@@ -24,27 +23,6 @@ HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 RANGE_CODES: dict[int, ColorRange] = {1: "limited", 2: "full"}
 # Codecs whose 4:2:0 chroma lies in the middle of its four pixels; that of later ones lies left.
 CENTERED_CODECS = frozenset({"mjpeg", "mpeg1video"})
-PLANAR_YUV = re.compile(r"yuv(a?)j?(420|422|444)p(\d+)?(le)?")
-GRAY = re.compile(r"gray(\d+)?(le)?")
-# Other arrangements of the same samples, and the planar one that swscale moves them to without touching their values.
-# The last three have chroma grids of their own; swscale interpolates that of them.
-REPACKED = {
-    "nv12": "yuv420p",
-    "nv21": "yuv420p",
-    "nv16": "yuv422p",
-    "nv24": "yuv444p",
-    "nv42": "yuv444p",
-    "yuyv422": "yuv422p",
-    "uyvy422": "yuv422p",
-    "yvyu422": "yuv422p",
-    "p010le": "yuv420p10le",
-    "p210le": "yuv422p10le",
-    "y210le": "yuv422p10le",
-    "yuv410p": "yuv444p",
-    "yuv411p": "yuv444p",
-    "yuv440p": "yuv444p",
-    "yuvj440p": "yuvj444p",
-}
 
 
 @dataclass(frozen=True)
@@ -102,21 +80,17 @@ def frame_to_rgb(frame: AvFrame, color: FrameColor) -> RGB:
     Raises:
       VideoError: the pixel format is not supported.
     """
-    if frame.format.is_rgb or frame.format.has_palette:
-        return _packed_rgb(frame)
-    frame = _planar(frame)
-    name = frame.format.name
-    if match := GRAY.fullmatch(name):
-        depth = int(match[1] or 8)
-        return gray_to_rgb(_plane(frame, 0, depth), color.color_range, depth)
-    match = PLANAR_YUV.fullmatch(name)
-    if match is None:
-        raise VideoError(f"pixel format {name} is not supported; convert the video with `-pix_fmt yuv444p`")
-    depth = int(match[3] or 8)
-    y, u, v = (_plane(frame, index, depth) for index in range(3))
-    rgb = yuv_to_rgb((y, u, v), color.matrix, color.color_range, depth, color.siting)
-    if match[1]:
-        rgb = _over_black(rgb, _plane(frame, 3, depth), (1 << depth) - 1)
+    samples = samples_of(frame)
+    depth = samples.bit_depth
+    if samples.yuv is not None:
+        rgb = yuv_to_rgb(samples.yuv, color.matrix, color.color_range, depth, color.siting)
+    elif samples.gray is not None:
+        rgb = gray_to_rgb(samples.gray, color.color_range, depth)
+    else:
+        assert samples.rgb is not None
+        rgb = _to_8_bits(samples.rgb, depth)
+    if samples.alpha is not None:
+        rgb = _over_black(rgb, samples.alpha, (1 << depth) - 1)
     return rgb
 
 
@@ -154,32 +128,12 @@ def turn_upright(rgb: RGB, matrix: tuple[int, int, int, int] | None) -> RGB:
     return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _planar(frame: AvFrame) -> AvFrame:
-    name = frame.format.name
-    target = REPACKED.get(name)
-    if target is None and name.endswith("be"):
-        target = name[:-2] + "le"
-    if target is None:
-        return frame
-    return frame.reformat(
-        format=target,
-        src_color_range=frame.color_range,
-        dst_color_range=frame.color_range,
-        interpolation=Interpolation.BICUBIC,
-    )
-
-
-def _plane(frame: AvFrame, index: int, depth: int) -> NDArray[Any]:
-    plane: Any = frame.planes[index]
-    samples: NDArray[Any] = np.frombuffer(plane, np.uint8 if depth == 8 else np.dtype("<u2"))
-    return samples.reshape(-1, plane.line_size // samples.itemsize)[: plane.height, : plane.width]
-
-
-def _packed_rgb(frame: AvFrame) -> RGB:
-    has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
-    packed = frame.to_ndarray(format="rgba" if has_alpha else "rgb24")
-    rgb: RGB = packed[..., :3].astype(np.uint8)
-    return _over_black(rgb, packed[..., 3], 255) if has_alpha else rgb
+def _to_8_bits(rgb: NDArray[Any], depth: int) -> RGB:
+    if depth == 8:
+        return np.ascontiguousarray(rgb)
+    scaled = rgb * np.float32(255 / ((1 << depth) - 1))
+    scaled += np.float32(0.5)
+    return scaled.astype(np.uint8)
 
 
 def _over_black(rgb: RGB, alpha: NDArray[Any], opaque: int) -> RGB:
