@@ -20,6 +20,8 @@ from cbvc_jax.video.stream import VideoReader, Wanted, retimed, scaled
 
 # Scalers write 1088/1089 and the like to keep a shape to the last digit; nobody sees that.
 MAX_ASPECT_ERROR = 0.01
+# How much earlier than its container's end a video may end without a note: sound often lasts a little longer.
+MAX_EARLY_END_S = 0.5
 
 
 class Container:
@@ -87,8 +89,8 @@ class Container:
 
     def frames(self) -> Iterator[AvFrame]:
         """Decoded frames in the order they are shown; damaged pieces are skipped and counted in `notes`."""
-        skipped = 0
-        count = 0
+        skipped = corrupt = count = 0
+        last: AvFrame | None = None
         packets = self._container.demux(self.stream)
         while True:
             try:
@@ -99,19 +101,33 @@ class Container:
                 self.notes.append(f"{self.path} breaks off after {count} frames: {_reason(error)}")
                 break
             try:
-                decoded = packet.decode()
+                decoded_frames = packet.decode()
             except (FFmpegError, OSError):
                 skipped += 1
                 continue
-            for frame in decoded:
+            for frame in decoded_frames:
                 count += 1
+                corrupt += frame.is_corrupt
+                last = frame
                 yield frame
+        if last is None:
+            raise VideoError(f"{self.path} has a video stream but not one frame of it can be decoded")
         if skipped:
             self.notes.append(f"{skipped} damaged pieces of {self.path} could not be decoded and were skipped")
-        if 0 < count < self.stream.frames:
+        if corrupt:
+            self.notes.append(f"{corrupt} frames of {self.path} are damaged and show what could be made of them")
+        self._note_early_end(count, last)
+
+    def _note_early_end(self, count: int, last: AvFrame) -> None:
+        if count < self.stream.frames:
             self.notes.append(f"{self.path} is said to hold {self.stream.frames} frames, of which {count} were read")
-        if count == 0:
-            raise VideoError(f"{self.path} has a video stream but not one frame of it can be decoded")
+        elif not self.stream.frames and self._container.duration and last.pts is not None:
+            # Containers that do not count their frames tell their duration.
+            start = self._container.start_time or 0
+            end = float(last.pts * self.time_base) - start / av.time_base
+            duration = self._container.duration / av.time_base
+            if end < duration - MAX_EARLY_END_S:
+                self.notes.append(f"{self.path} is said to last {duration:.2f} s, but its last frame is at {end:.2f} s")
 
 
 def open_container(path: Path, wanted: Wanted) -> VideoReader:

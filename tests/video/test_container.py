@@ -231,6 +231,15 @@ def test_a_video_cut_short_gives_the_frames_that_decode(tmp_path):
     assert any("30" in note for note in notes)
 
 
+def test_a_cut_is_noted_where_frames_are_not_counted(tmp_path):
+    path = mp4(tmp_path / "a.mkv", 60)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    _, frames, notes = read(path)
+    assert 0 < len(frames) < 60
+    assert any("said to last 2.40 s" in note for note in notes)
+
+
 def test_noise_in_the_middle_is_skipped_or_concealed(tmp_path):
     path = mp4(tmp_path / "a.mp4", 30)
     data = bytearray(path.read_bytes())

@@ -47,7 +47,7 @@ def packed_422(y, u, v, places):
         ("yuyv422", "422", 8, lambda y, u, v: [packed_422(y, u, v, (0, 1, 3))]),
         ("yvyu422", "422", 8, lambda y, u, v: [packed_422(y, u, v, (0, 3, 1))]),
         ("uyvy422", "422", 8, lambda y, u, v: [packed_422(y, u, v, (1, 0, 2))]),
-        ("y210le", "422", 10, lambda y, u, v: [packed_422(y, u, v, (0, 1, 3)) << 6]),
+        ("y210le", "422", 10, lambda y, u, v: [packed_422(y << 6, u << 6, v << 6, (0, 1, 3))]),
     ],
 )
 def test_yuv(pix_fmt, layout, bit_depth, pack):
