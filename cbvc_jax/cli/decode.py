@@ -1,0 +1,65 @@
+"""`cbvc decode IN OUT`: a `.cbv` stream -> a video file, Y4M or numbered pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cbvc_jax.cli.input import open_input
+from cbvc_jax.cli.progress import note, progress
+from cbvc_jax.errors import BitstreamError, UsageError
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds this subcommand."""
+    parser = subparsers.add_parser("decode", help=".cbv to video", description=__doc__)
+    parser.add_argument("input", metavar="IN", help=".cbv file, or - for standard input")
+    parser.add_argument("output", metavar="OUT", help=".mp4, .mkv, .y4m, .png (numbered), folder/, or - for Y4M")
+    parser.add_argument("--model", help="name or folder of the model (default: the installed one that the stream names)")
+    parser.add_argument("--from", dest="start", type=float, default=0.0, metavar="T", help="begin at T seconds")
+    parser.add_argument("--frames", type=int, help="decode no more than this")
+    parser.add_argument("--conceal", action="store_true", help="go on after damage, from the next keyframe")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decodes and returns 0, or 1 if the stream was cut short or damaged: what could be decoded is written then."""
+    if args.frames is not None and args.frames < 1:
+        raise UsageError(f"--frames {args.frames}: there must be at least one")
+    if not args.start >= 0:
+        raise UsageError(f"--from {args.start}: give seconds from the beginning")
+    from cbvc_jax.cache import use_compilation_cache
+    from cbvc_jax.codec import StreamDecoder
+    from cbvc_jax.video import create_video
+    from cbvc_jax.weights import load_model
+
+    use_compilation_cache()
+    damage: BitstreamError | None = None
+    with open_input(args.input) as file:
+        model = load_model(args.model) if args.model else None
+        stream = StreamDecoder(file, model, conceal=args.conceal, start=args.start)
+        shown = 0
+        with create_video(args.output, stream.info) as video, progress("decode", args.frames) as bar:
+            frames = iter(stream)
+            while args.frames is None or shown < args.frames:
+                try:
+                    frame = next(frames, None)
+                except BitstreamError as error:
+                    if not shown:
+                        raise
+                    damage = error
+                    break
+                if frame is None:
+                    break
+                video.write(frame.rgb, frame.timestamp)
+                shown += 1
+                bar.update()
+            if not shown:
+                raise UsageError(f"{args.input} has no frames from {args.start:g} s on; nothing was written")
+    for loss in stream.losses:
+        lost = "an unknown number of frames" if loss.frames_lost is None else f"{loss.frames_lost} frames"
+        note(f"{args.input}: {loss.reason}: lost {lost}, bytes {loss.offset} to {loss.end_offset}")
+    if damage is not None:
+        note(f"{args.input}: {damage}; the {shown} frames before it were written to {args.output}")
+        return 1
+    return 0

@@ -1,0 +1,27 @@
+"""Where a `.cbv` stream comes from: a file, or standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from cbvc_jax.errors import VideoError
+
+STDIN = "-"
+
+
+@contextlib.contextmanager
+def open_input(source: str) -> Iterator[IO[bytes]]:
+    """The bytes of `source`, a file name or "-"; a VideoError says why a file cannot be opened."""
+    if source == STDIN:
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(source).open("rb")
+    except OSError as error:
+        raise VideoError(f"{source} cannot be opened: {error.strerror or error}") from None
+    with file:
+        yield file

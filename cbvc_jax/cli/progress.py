@@ -1,0 +1,17 @@
+"""A progress bar with frames a second and time left on a terminal; silence everywhere else."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+
+def progress(label: str, total: int | None) -> tqdm:
+    """A bar on standard error to call `update(frames)` on; `total` frames may be unknown."""
+    return tqdm(desc=label, total=total, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
+
+
+def note(text: str) -> None:
+    """One line for the person at the other end, on standard error."""
+    print(f"cbvc: {text}", file=sys.stderr)

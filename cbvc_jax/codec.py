@@ -1,0 +1,278 @@
+"""Frames <-> bytes, streaming and in bounded memory: `Encoder` and `Decoder` frame by frame, `encode` and `decode` for streams.
+
+    encode   frame --pad--> E, ctxE, search --> indices --> record
+                                                  |
+                             y_ref <-- VQ^-1, ctxD (the decoder's own program: the reference is what it will see)
+
+    decode   record --> indices --> VQ^-1, ctxD --> y_hat --> D --crop--> frame
+                                       y_ref <-------+
+
+A frame of any size is padded to a multiple of 64 by repeating its edge. Only indices that cover the true frame are sent;
+both sides fill the rest by repeating the nearest one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import IO, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32, UInt8, UInt16
+
+from cbvc_jax.bitstream import FrameRecord, Loss, StreamHeader, StreamReader, StreamWriter
+from cbvc_jax.errors import BitstreamError, ModelError, UsageError
+from cbvc_jax.geometry import padded_size, stage_grids
+from cbvc_jax.model import CodecModel
+from cbvc_jax.modules.transforms import to_8bit, to_unit
+from cbvc_jax.presets import KEYFRAME, Preset
+from cbvc_jax.video import VideoFrame, VideoInfo
+from cbvc_jax.weights import Model, find_model
+
+DEFAULT_GOP = 32
+Frame = UInt8[np.ndarray, "h w 3"]
+IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CodedFrame:
+    """One frame as it is sent: `kind` is "key" or "predicted", `rate` names its codebooks."""
+
+    kind: str
+    rate: str
+    indices: IndexMaps
+
+
+class _Programs:
+    """The compiled programs of one model at one frame size, shared by encoder and decoder."""
+
+    def __init__(self, model: Model, height: int, width: int):
+        self.model, self.height, self.width = model, height, width
+        self.padded = padded_size(height, width)
+        self.grids = stage_grids(height, width)
+
+    def search(self, frame: Frame, y_ref: Array | None, kind: str) -> list[Int32[Array, "1 rows cols g"]]:
+        (ph, pw), m = self.padded, self.model
+        padded = np.pad(frame, ((0, ph - self.height), (0, pw - self.width), (0, 0)), mode="edge")
+        return _search(m.preset, self.grids, kind, m.params, m.codebooks[kind], padded[None], y_ref)
+
+    def restore(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "1 h8 w8 c"]:
+        m = self.model
+        return _restore(m.preset, self.padded, kind, m.params, m.codebooks[kind], indices, y_ref)
+
+    def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
+        return _picture(self.model.preset, (self.height, self.width), self.model.params, y_hat)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref):
+    model, variables = CodecModel(preset), {"params": params}
+    y = model.apply(variables, to_unit(frame), method="latents")
+    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, method="encode")
+    return [c.indices[:, :rows, :cols].astype(jnp.uint16) for c, (rows, cols) in zip(codes, grids, strict=True)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref):
+    full = [
+        jnp.pad(i, ((0, 0), (0, rows - i.shape[1]), (0, cols - i.shape[2]), (0, 0)), mode="edge").astype(jnp.int32)
+        for i, (rows, cols) in zip(indices, stage_grids(*padded), strict=True)
+    ]
+    return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, method="decode")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _picture(preset: Preset, size: tuple[int, int], params, y_hat):
+    x_hat: Any = CodecModel(preset).apply({"params": params}, y_hat, method="picture")
+    return to_8bit(x_hat[0, : size[0], : size[1]])
+
+
+class Encoder:
+    """Codes one frame after the other. Holds one frame's latents, whatever the length of the video.
+
+    Args:
+      model: from `load_model`.
+      height, width: of every frame, in pixels.
+      rate: codebooks of predicted frames: "high", "medium" or "low".
+      gop: a keyframe every so many frames.
+    """
+
+    def __init__(self, model: Model, height: int, width: int, rate: str = "high", gop: int = DEFAULT_GOP):
+        if gop < 1:
+            raise UsageError(f"a GOP of {gop} frames makes no sense: it takes at least 1")
+        model.preset.codebook_sizes(rate)
+        self.rate, self.gop = rate, gop
+        self._programs = _Programs(model, height, width)
+        self._position = 0
+        self._y_ref: Array | None = None
+
+    def push(self, frame: Frame, *, rate: str | None = None, keyframe: bool = False) -> CodedFrame:
+        """Codes the next frame.
+
+        Args:
+          frame: uint8 RGB [height, width, 3].
+          rate: of this frame, if it is predicted; the encoder's otherwise.
+          keyframe: start a new GOP here.
+
+        Raises:
+          UsageError: the frame has another size or type.
+        """
+        expected = (self._programs.height, self._programs.width, 3)
+        if frame.shape != expected or frame.dtype != np.uint8:
+            raise UsageError(f"the encoder takes frames uint8 {list(expected)}, not {frame.dtype} {list(frame.shape)}")
+        if keyframe or self._y_ref is None or self._position % self.gop == 0:
+            self._position, self._y_ref, kind = 0, None, KEYFRAME
+        else:
+            kind = rate or self.rate
+        indices = self._programs.search(frame, self._y_ref, kind)
+        self._y_ref = self._programs.restore(indices, self._y_ref, kind)
+        self._position += 1
+        maps = tuple(np.asarray(i)[0].transpose(2, 0, 1) for i in indices)
+        return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps)
+
+    def reconstruction(self) -> Frame:
+        """The last frame as a decoder will show it, uint8 [height, width, 3]."""
+        if self._y_ref is None:
+            raise UsageError("nothing has been encoded yet")
+        return np.asarray(self._programs.picture(self._y_ref))
+
+
+class Decoder:
+    """Decodes one frame after the other; arguments as of `Encoder`."""
+
+    def __init__(self, model: Model, height: int, width: int):
+        self._programs = _Programs(model, height, width)
+        self._y_ref: Array | None = None
+
+    def push(self, rate: str, indices: IndexMaps, *, show: bool = True) -> UInt8[Array, "h w 3"] | None:
+        """The next frame, as an array that may still be on its way from the device; None if it is not shown.
+
+        Args:
+          rate: "key", or the rate of a predicted frame.
+          indices: of each stage, uint16 [groups, rows, columns].
+          show: False brings only the reference latents up to date, which is quicker.
+
+        Raises:
+          UsageError: a predicted frame comes first.
+        """
+        if rate == KEYFRAME:
+            self._y_ref = None
+        elif self._y_ref is None:
+            raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
+        maps = [i.transpose(1, 2, 0)[None] for i in indices]
+        self._y_ref = self._programs.restore(maps, self._y_ref, rate)
+        return self._programs.picture(self._y_ref) if show else None
+
+
+def stream_header(model: Model, info: VideoInfo, gop: int = DEFAULT_GOP) -> StreamHeader:
+    """The header of a stream of `model` for a video of `info`."""
+    return StreamHeader(
+        model_sha256=model.sha256,
+        width=info.width,
+        height=info.height,
+        time_base=info.time_base,
+        frame_rate=info.frame_rate,
+        color_matrix=info.matrix,
+        color_range=info.color_range,
+        gop=gop,
+        key_sizes=model.preset.key_sizes,
+        predicted_sizes=model.preset.predicted_sizes,
+    )
+
+
+def encode(
+    frames: Iterable[VideoFrame],
+    file: IO[bytes],
+    model: Model,
+    info: VideoInfo,
+    rate: str = "high",
+    gop: int = DEFAULT_GOP,
+) -> Iterator[CodedFrame]:
+    """Writes a stream to `file` while it is iterated: one coded frame for each of `frames`.
+
+    Timestamps are shifted so that none is below zero.
+    """
+    encoder = Encoder(model, info.height, info.width, rate, gop)
+    shift: int | None = None
+    with StreamWriter(file, stream_header(model, info, gop)) as writer:
+        for frame in frames:
+            shift = min(frame.timestamp, 0) if shift is None else shift
+            coded = encoder.push(frame.rgb)
+            writer.write(coded.kind, coded.rate, frame.timestamp - shift, coded.indices)  # pyright: ignore
+            yield coded
+
+
+class StreamDecoder:
+    """Frames of a stream, in order, while it arrives: an iterator of `VideoFrame`.
+
+    Args:
+      file: binary file or pipe.
+      model: what to decode with; by default the installed model that the stream names.
+      conceal: go on from the next keyframe after damage instead of raising.
+      start: seconds; frames before are not shown. In a file, decoding starts at the keyframe before.
+
+    Attributes:
+      header: of the stream.
+      info: of the frames.
+      losses: what damage cost, where `conceal` is on.
+
+    Raises:
+      BitstreamError: the stream is damaged, or cut short (after the frames before the cut).
+      ModelError: `model` is not the one that the stream was made with, or none is installed.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        model: Model | None = None,
+        *,
+        conceal: bool = False,
+        start: float | Fraction = 0,
+    ):
+        self._reader = StreamReader(file, conceal=conceal)
+        self.header = self._reader.header
+        self.model = find_model(self.header.model_sha256) if model is None else model
+        if self.model.sha256 != self.header.model_sha256:
+            raise ModelError(
+                f"this stream was made with model {self.header.model_sha256.hex()[:12]}, "
+                f"but '{self.model.name}' is {self.model.sha256.hex()[:12]}"
+            )
+        self._start_ticks = Fraction(start) / self.header.time_base
+        self._file = file
+        h = self.header
+        self.info = VideoInfo(
+            h.width, h.height, h.time_base, h.frame_rate, matrix=h.color_matrix, color_range=h.color_range
+        )
+
+    @property
+    def losses(self) -> list[Loss]:
+        return self._reader.losses
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        if self._start_ticks > 0 and self._file.seekable():
+            self._reader.seek(int(self._start_ticks))
+        decoder = Decoder(self.model, self.header.height, self.header.width)
+        waiting: tuple[Array, int] | None = None
+        damage: BitstreamError | None = None
+        records = iter(self._reader)
+        while True:
+            try:
+                record = next(records, None)
+            except BitstreamError as error:
+                record, damage = None, error
+            shown = None if record is None else self._decode(decoder, record)
+            # While the device works on this frame, the one before is handed out.
+            if waiting is not None:
+                yield VideoFrame(np.asarray(waiting[0]), waiting[1])
+            if record is None:
+                break
+            waiting = None if shown is None else (shown, record.timestamp)
+        if damage is not None:
+            raise damage
+
+    def _decode(self, decoder: Decoder, record: FrameRecord) -> Array | None:
+        return decoder.push(record.rate, record.indices, show=record.timestamp >= self._start_ticks)

@@ -1,0 +1,40 @@
+"""Turns a training run's newest checkpoint into a model that `cbvc` uses.
+
+python -m cbvc_jax.training.ship --config configs/tiny.py --workdir runs/tiny --out DIR [--card MODEL_CARD.md]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from cbvc_jax.errors import CbvcError, ModelError
+from cbvc_jax.training.checkpoints import Checkpoints
+from cbvc_jax.training.state import config_preset
+from cbvc_jax.weights import save_model
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The run's configuration.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.")
+OUT = flags.DEFINE_string("out", None, "Folder of the model.")
+CARD = flags.DEFINE_string("card", None, "Its MODEL_CARD.md; an empty one otherwise.")
+
+
+def main(_: list[str]) -> None:
+    checkpoints = Checkpoints(WORKDIR.value, CONFIG.value)
+    try:
+        state = checkpoints.restore_latest()
+        if state is None:
+            raise ModelError(f"'{WORKDIR.value}' has no checkpoint")
+        card = Path(CARD.value).read_text() if CARD.value else f"# {CONFIG.value.preset}\n\nNo card was given.\n"
+        identity = save_model(OUT.value, config_preset(CONFIG.value), state.params, state.codebooks, card)
+    except CbvcError as error:
+        sys.exit(f"ship: {error}")
+    print(f"{OUT.value}: step {int(state.step)}, model {identity.hex()}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir", "out"])
+    app.run(main)

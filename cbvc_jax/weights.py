@@ -1,0 +1,208 @@
+"""A trained model on disk: tensors, preset and card; its identity is a hash of what decides the decoder's output.
+
+    DIR/model.safetensors   parameters and codebooks, float16; the preset as JSON in the file's metadata
+    DIR/MODEL_CARD.md       data, recipe, quality, limits
+
+The identity is the SHA-256 of the preset and of every tensor's name, type, shape and bytes: copying, renaming or writing
+the file again does not change it, any change of the model does. Streams carry it, so that they find their model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from cbvc_jax.errors import ModelError
+from cbvc_jax.model import CodebookSet, Params, init_params
+from cbvc_jax.presets import Preset
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "MODEL_CARD.md"
+DEFAULT_MODEL = "tiny"
+MODEL_PATH_VARIABLE = "CBVC_MODELS"
+FORMAT = "cbvc-model-1"
+MAX_BYTES = 4 << 30
+SEPARATOR = "/"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A model ready for use.
+
+    Attributes:
+      name: how it was asked for, for messages.
+      preset: what it is built of.
+      params, codebooks: float32.
+      sha256: identity, 32 bytes.
+      path: folder that it was read from, or None.
+    """
+
+    name: str
+    preset: Preset
+    params: Params
+    codebooks: CodebookSet
+    sha256: bytes
+    path: Path | None = None
+
+
+def bundled_models() -> dict[str, Path]:
+    """Folders of the models that the package ships, by name."""
+    return _models_below(Path(str(resources.files("cbvc_jax"))) / "assets" / "models")
+
+
+def installed_models() -> dict[str, Path]:
+    """Bundled models, and those in the folders that $CBVC_MODELS names (separated like $PATH)."""
+    found = bundled_models()
+    for folder in filter(None, os.environ.get(MODEL_PATH_VARIABLE, "").split(os.pathsep)):
+        found = {**_models_below(Path(folder)), **found}
+    return found
+
+
+def _models_below(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    return {p.parent.name: p.parent for p in sorted(folder.glob(f"*/{WEIGHTS_FILE}"))}
+
+
+def load_model(name: str | Path = DEFAULT_MODEL) -> Model:
+    """A model by the name of an installed one, or by its folder.
+
+    Raises:
+      ModelError: there is no such model, or its file is damaged or does not fit its preset.
+    """
+    installed = installed_models()
+    folder = installed.get(str(name), Path(name))
+    file = folder / WEIGHTS_FILE
+    if not file.is_file():
+        raise ModelError(
+            f"there is no model '{name}': it is neither installed ({', '.join(installed) or 'none is'}) "
+            f"nor a folder with {WEIGHTS_FILE}"
+        )
+    return _read(file, str(name))
+
+
+def find_model(sha256: bytes) -> Model:
+    """The installed model with the given identity: the one that a stream was made with.
+
+    Raises:
+      ModelError: none has it; the message names the identities that there are.
+    """
+    known = []
+    for name, folder in installed_models().items():
+        identity = file_identity(folder / WEIGHTS_FILE)
+        if identity == sha256:
+            return load_model(folder)
+        known.append(f"{name} {identity.hex()[:12]}")
+    raise ModelError(
+        f"this stream was made with model {sha256.hex()[:12]}, which is not installed ({', '.join(known) or 'none is'}); "
+        f"give its folder with --model, or list the folder above it in ${MODEL_PATH_VARIABLE}"
+    )
+
+
+def file_identity(file: Path) -> bytes:
+    """The identity of the model in a file, from its tensors alone (no parameters are built)."""
+    preset, tensors = _read_tensors(file)
+    return _identity(preset, tensors)
+
+
+def save_model(folder: str | Path, preset: Preset, params: Params, codebooks: CodebookSet, card: str) -> bytes:
+    """Writes a model and returns its identity. Tensors are rounded to float16: that is the model from then on."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: np.asarray(value, np.float16) for name, value in flatten(params, codebooks).items()}
+    for name, value in tensors.items():
+        if not np.isfinite(value).all():
+            raise ModelError(f"tensor '{name}' holds values that are not finite in float16; the model is not written")
+    data = save(tensors, {"format": FORMAT, "preset": _preset_json(preset)})
+    _replace(folder / WEIGHTS_FILE, data)
+    _replace(folder / CARD_FILE, card.encode())
+    return _identity(preset, tensors)
+
+
+def _replace(file: Path, data: bytes) -> None:
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def flatten(params: Params, codebooks: CodebookSet) -> dict[str, Any]:
+    """Every tensor by name: `params/encoder/...`, `codebooks/key/0`."""
+    flat = {}
+    for path, value in jax.tree_util.tree_leaves_with_path({"params": params, "codebooks": codebooks}):
+        flat[SEPARATOR.join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path)] = value
+    return flat
+
+
+def _identity(preset: Preset, tensors: Mapping[str, np.ndarray]) -> bytes:
+    architecture = {k: v for k, v in json.loads(_preset_json(preset)).items() if k != "name"}
+    digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\n{name} {value.dtype.str} {list(value.shape)}\n".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.digest()
+
+
+def _preset_json(preset: Preset) -> str:
+    return json.dumps(dataclasses.asdict(preset), sort_keys=True)
+
+
+def _preset_from_json(text: str) -> Preset:
+    fields = json.loads(text)
+    fields["key_sizes"] = tuple(fields["key_sizes"])
+    fields["predicted_sizes"] = tuple((rate, tuple(sizes)) for rate, sizes in fields["predicted_sizes"])
+    return Preset(**fields)
+
+
+def _read_tensors(file: Path) -> tuple[Preset, dict[str, np.ndarray]]:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ModelError(f"'{file}' is larger than any model")
+        with safe_open(file, framework="numpy") as stored:
+            metadata = stored.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ModelError(f"'{file}' is not a model of this project (format '{metadata.get('format')}')")
+            return _preset_from_json(metadata["preset"]), {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"model file '{file}' is damaged: {error}") from None
+
+
+@functools.cache
+def _shapes(preset: Preset) -> Any:
+    return jax.eval_shape(functools.partial(init_params, preset=preset), jax.ShapeDtypeStruct((2,), np.uint32))
+
+
+def _read(file: Path, name: str) -> Model:
+    preset, tensors = _read_tensors(file)
+    params, codebooks = _shapes(preset)
+    wanted = flatten(params, codebooks)
+    if wanted.keys() != tensors.keys():
+        odd = sorted(wanted.keys() ^ tensors.keys())
+        raise ModelError(f"model file '{file}' does not fit its preset: {len(odd)} tensors differ, first '{odd[0]}'")
+    for key, shape in wanted.items():
+        value = tensors[key]
+        if value.shape != shape.shape or value.dtype != np.float16:
+            raise ModelError(f"model file '{file}': tensor '{key}' is {value.dtype} {list(value.shape)}")
+        if not np.isfinite(value).all():
+            raise ModelError(f"model file '{file}': tensor '{key}' holds values that are not finite")
+    leaves, tree = jax.tree_util.tree_flatten({"params": params, "codebooks": codebooks})
+    ordered = [tensors[key].astype(np.float32) for key in wanted]
+    assert len(ordered) == len(leaves)
+    restored = jax.device_put(jax.tree_util.tree_unflatten(tree, ordered))
+    return Model(name, preset, restored["params"], restored["codebooks"], _identity(preset, tensors), file.parent)

@@ -1,0 +1,46 @@
+"""What many tests need: a small untrained model on disk, moving pictures, a compilation cache that is kept."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from cbvc_jax.cache import use_compilation_cache
+from cbvc_jax.model import init_params
+from cbvc_jax.presets import get_preset
+from cbvc_jax.weights import Model, load_model, save_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compilation_cache():
+    use_compilation_cache()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A `tiny` with random weights: enough for everything but quality."""
+    folder = tmp_path_factory.mktemp("models") / "random"
+    preset = get_preset("tiny")
+    save_model(folder, preset, *init_params(jax.random.PRNGKey(0), preset), "# random\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(model_folder) -> Model:
+    return load_model(model_folder)
+
+
+@pytest.fixture(scope="session")
+def moving():
+    """moving(n, height, width): n frames of a smooth texture that slides and brightens."""
+
+    def make(n: int, height: int, width: int) -> np.ndarray:
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        frames = [
+            np.stack([127 + 80 * np.sin((x + 3 * t) / (7 + c)) * np.cos((y - t) / (9 + c)) + t for c in range(3)], -1)
+            for t in range(n)
+        ]
+        return np.clip(np.stack(frames), 0, 255).astype(np.uint8)
+
+    return make

@@ -1,0 +1,141 @@
+"""The codec's promises: any size, decoder equals encoder, the same bytes twice, streaming, seeking, damage in words."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from cbvc_jax.bitstream import StreamReader, TruncatedError
+from cbvc_jax.codec import Decoder, Encoder, StreamDecoder, encode
+from cbvc_jax.errors import BitstreamError, ModelError, UsageError
+from cbvc_jax.geometry import frame_bits, stage_grids
+from cbvc_jax.video import VideoFrame, VideoInfo
+
+
+def info_of(frames: np.ndarray) -> VideoInfo:
+    return VideoInfo(frames.shape[2], frames.shape[1], Fraction(1, 30), Fraction(30))
+
+
+def as_video(frames: np.ndarray, first: int = 0):
+    return (VideoFrame(rgb, first + i) for i, rgb in enumerate(frames))
+
+
+def encoded(model, frames: np.ndarray, rate: str = "low", gop: int = 3, first: int = 0) -> bytes:
+    file = io.BytesIO()
+    for _ in encode(as_video(frames, first), file, model, info_of(frames), rate, gop):
+        pass
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (65, 30), (17, 130)])
+def test_decoder_shows_the_encoders_own_reconstruction(model, moving, size):
+    frames = moving(4, *size)
+    encoder, decoder = Encoder(model, *size, rate="medium", gop=3), Decoder(model, *size)
+    for frame in frames:
+        coded = encoder.push(frame)
+        shown = np.asarray(decoder.push(coded.rate, coded.indices))
+        assert shown.shape == (*size, 3)
+        assert shown.dtype == np.uint8
+        np.testing.assert_array_equal(shown, encoder.reconstruction())
+
+
+def test_indices_cover_the_true_frame_only(model, moving):
+    coded = Encoder(model, 65, 30).push(moving(1, 65, 30)[0])
+    assert [i.shape for i in coded.indices] == [(2, rows, cols) for rows, cols in stage_grids(65, 30)]
+
+
+def test_what_lies_outside_the_frame_does_not_matter(model, moving):
+    """Frames that differ only in how they would be padded give the same indices: padding repeats the edge."""
+    frame = moving(1, 64, 64)[0]
+    wide = np.concatenate([frame, np.repeat(frame[:, -1:], 64, axis=1)], axis=1)
+    inside = Encoder(model, 64, 100).push(wide[:, :100])
+    whole = Encoder(model, 64, 128).push(wide)
+    np.testing.assert_array_equal(inside.indices[0][:, :, :4], whole.indices[0][:, :, :4])
+
+
+def test_payload_is_arithmetic_and_encoding_is_deterministic(model, moving):
+    frames = moving(5, 48, 80)
+    stream = encoded(model, frames, "low", gop=3)
+    assert stream == encoded(model, frames, "low", gop=3)
+    for record in StreamReader(io.BytesIO(stream)):
+        sizes = model.preset.codebook_sizes(record.rate)
+        assert record.payload_bytes == -(-frame_bits(48, 80, sizes) // 8)
+
+
+def test_kinds_follow_the_gop_and_the_rate_may_change(model, moving):
+    frames = moving(6, 32, 32)
+    encoder, decoder = Encoder(model, 32, 32, rate="high", gop=4), Decoder(model, 32, 32)
+    rates = [None, "low", "medium", None, None, "low"]
+    coded = [encoder.push(f, rate=r) for f, r in zip(frames, rates, strict=True)]
+    assert [c.rate for c in coded] == ["key", "low", "medium", "high", "key", "low"]
+    for c in coded:
+        decoder.push(c.rate, c.indices)
+    np.testing.assert_array_equal(np.asarray(decoder.push("low", coded[-1].indices)).shape, (32, 32, 3))
+
+
+def test_a_stream_decodes_to_its_frames_and_times(model, moving):
+    frames = moving(5, 40, 56)
+    stream = StreamDecoder(io.BytesIO(encoded(model, frames, first=-2)), model)
+    shown = list(stream)
+    assert [f.timestamp for f in shown] == [0, 1, 2, 3, 4]
+    assert stream.info.frame_rate == 30
+    encoder = Encoder(model, 40, 56, "low", 3)
+    for frame, source in zip(shown, frames, strict=True):
+        encoder.push(source)
+        np.testing.assert_array_equal(frame.rgb, encoder.reconstruction())
+
+
+def test_from_a_time_gives_the_same_pictures_as_from_the_beginning(model, moving):
+    data = encoded(model, moving(8, 32, 48))
+    everything = list(StreamDecoder(io.BytesIO(data), model))
+    later = list(StreamDecoder(io.BytesIO(data), model, start=Fraction(5, 30)))
+    assert [f.timestamp for f in later] == [5, 6, 7]
+    for frame in later:
+        np.testing.assert_array_equal(frame.rgb, everything[frame.timestamp].rgb)
+
+
+def test_a_stream_that_was_cut_decodes_up_to_the_cut(model, moving):
+    data = encoded(model, moving(5, 32, 32))
+    decoder = iter(StreamDecoder(io.BytesIO(data[:-15]), model))
+    shown = []
+    with pytest.raises(TruncatedError):
+        for frame in decoder:
+            shown.append(frame.timestamp)
+    assert shown == [0, 1, 2, 3]
+
+
+def test_conceal_goes_on_at_the_next_keyframe(model, moving):
+    data = bytearray(encoded(model, moving(9, 32, 32)))
+    records = list(StreamReader(io.BytesIO(bytes(data))))
+    data[records[4].offset + 5] ^= 0xFF
+    with pytest.raises(BitstreamError):
+        list(StreamDecoder(io.BytesIO(bytes(data)), model))
+    stream = StreamDecoder(io.BytesIO(bytes(data)), model, conceal=True)
+    assert [f.timestamp for f in stream] == [0, 1, 2, 3, 6, 7, 8]
+    assert len(stream.losses) == 1
+    assert stream.losses[0].frames_lost == 2
+
+
+def test_bad_use_is_told_in_words(model, moving):
+    with pytest.raises(UsageError, match="uint8"):
+        Encoder(model, 32, 32).push(np.zeros((32, 31, 3), np.uint8))
+    with pytest.raises(UsageError, match="GOP"):
+        Encoder(model, 32, 32, gop=0)
+    with pytest.raises(ModelError, match="no rate"):
+        Encoder(model, 32, 32, rate="extreme")
+    with pytest.raises(UsageError, match="keyframe"):
+        Decoder(model, 32, 32).push("low", Encoder(model, 32, 32).push(moving(1, 32, 32)[0]).indices)
+
+
+def test_the_wrong_model_is_refused(model, moving):
+    data = bytearray(encoded(model, moving(1, 16, 16)))
+    import dataclasses
+
+    other = dataclasses.replace(model, sha256=bytes(32))
+    with pytest.raises(ModelError, match="made with model"):
+        StreamDecoder(io.BytesIO(bytes(data)), other)
+    with pytest.raises(ModelError, match="not installed"):
+        StreamDecoder(io.BytesIO(bytes(data)))
