@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates (MACs) of a preset, counted from its modules while they trace one predicted frame.
+"""Parameters and multiply-accumulates (MACs) of a preset, counted from its modules as they trace a predicted frame.
 
     encode:  E, ctxE, VQ encode, search   and, for the next frame's y_ref,   VQ decode, ctxD
     decode:                                                                  VQ decode, ctxD, D
@@ -131,7 +131,7 @@ def measure(preset: Preset, height: int, width: int) -> Complexity:
     def init(rng: Array, x: Array, y_ref: Array) -> tuple[Params, CodebookSet]:
         codebooks = init_codebooks(rng, preset)
         variables = CodecModel(preset).init(rng, x, y_ref, codebooks[preset.rates[0]], method=_predicted_frame)
-        return variables["params"], codebooks
+        return variables["params"], codebooks  # pyright: ignore[reportReturnType]
 
     with nn.intercept_methods(counter):
         params, codebooks = jax.eval_shape(init, jax.random.key(0), x, y_ref)

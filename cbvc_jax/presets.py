@@ -89,14 +89,14 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="small",
             blocks="compact",
-            latent_channels=192,
-            stage_channels=256,
+            latent_channels=160,
+            stage_channels=224,
             codeword_dim=32,
             heads=8,
             encoder_depth=3,
             decoder_depth=5,
-            context_depth=2,
-            quantizer_depth=2,
+            context_depth=1,
+            quantizer_depth=1,
         ),
         Preset(
             name="tiny",
