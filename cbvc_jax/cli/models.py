@@ -1,0 +1,1 @@
+def add_parser(s): s.add_parser("models")
