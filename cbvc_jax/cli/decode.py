@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
+from cbvc_jax.cli.arguments import check_frames
 from cbvc_jax.cli.input import open_input
 from cbvc_jax.cli.progress import note, progress
 from cbvc_jax.errors import BitstreamError, UsageError
@@ -15,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("decode", help=".cbv to video", description=__doc__)
     parser.add_argument("input", metavar="IN", help=".cbv file, or - for standard input")
     parser.add_argument("output", metavar="OUT", help=".mp4, .mkv, .y4m, .png (numbered), folder/, or - for Y4M")
-    parser.add_argument("--model", help="name or folder of the model (default: the installed one that the stream names)")
+    parser.add_argument("--model", help="name or folder of the model (default: the installed one it names)")
     parser.add_argument("--from", dest="start", type=float, default=0.0, metavar="T", help="begin at T seconds")
     parser.add_argument("--frames", type=int, help="decode no more than this")
     parser.add_argument("--conceal", action="store_true", help="go on after damage, from the next keyframe")
@@ -24,9 +26,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decodes and returns 0, or 1 if the stream was cut short or damaged: what could be decoded is written then."""
-    if args.frames is not None and args.frames < 1:
-        raise UsageError(f"--frames {args.frames}: there must be at least one")
-    if not args.start >= 0:
+    check_frames(args.frames)
+    if not (math.isfinite(args.start) and args.start >= 0):
         raise UsageError(f"--from {args.start}: give seconds from the beginning")
     from cbvc_jax.cache import use_compilation_cache
     from cbvc_jax.codec import StreamDecoder
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
                 shown += 1
                 bar.update()
             if not shown:
-                raise UsageError(f"{args.input} has no frames from {args.start:g} s on; nothing was written")
+                why = f" ({stream.losses[0].reason})" if stream.losses else ""
+                raise UsageError(f"{args.input} has no frames from {args.start:g} s on{why}; nothing was written")
     for loss in stream.losses:
         lost = "an unknown number of frames" if loss.frames_lost is None else f"{loss.frames_lost} frames"
         note(f"{args.input}: {loss.reason}: lost {lost}, bytes {loss.offset} to {loss.end_offset}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cbvc_jax.errors import UsageError
 from cbvc_jax.video.atomic import Staging, stdout_writer, writing
 
 STDOUT = "-"
@@ -32,6 +34,8 @@ class OutputStream:
 def open_output(target: str) -> Iterator[OutputStream]:
     """The sink of `target`, a file name or "-". A file is renamed into place on success, and removed after an error."""
     if target == STDOUT:
+        if sys.stdout is None:
+            raise UsageError("- writes to standard output, but that is closed")
         write, close = stdout_writer()
         try:
             yield OutputStream("standard output", write)
@@ -51,6 +55,12 @@ def open_output(target: str) -> Iterator[OutputStream]:
     except BaseException:
         staging.discard()
         raise
+
+
+def check_distinct(source: str, target: str) -> None:
+    """Returns nothing; raises UsageError if the output would replace the very file that is read."""
+    if target != STDOUT and Path(source).is_file() and Path(target).is_file() and Path(source).samefile(target):
+        raise UsageError(f"{target} is the input itself; give another name for the output")
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -1,0 +1,33 @@
+"""Values of options that several subcommands share, checked before anything is opened."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from fractions import Fraction
+
+from cbvc_jax.errors import UsageError
+
+
+def check_frames(frames: int | None) -> None:
+    """Returns nothing; raises UsageError if `--frames` asks for less than one."""
+    if frames is not None and frames < 1:
+        raise UsageError(f"--frames {frames}: there must be at least one")
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(width, height) from "WxH", None from None; UsageError if it is neither."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text)
+    if match is None:
+        raise UsageError(f"--size {text}: give width and height in pixels as WxH, e.g. 352x288")
+    return int(match[1]), int(match[2])
+
+
+def frame_rate(text: str) -> Fraction:
+    """Frames a second from "25", "29.97" or "30000/1001"; for argparse."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of frames a second") from None
