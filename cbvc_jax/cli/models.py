@@ -53,7 +53,7 @@ def describe(preset: Preset) -> dict[str, Any]:
         "parameters": {
             "table3": cost.table3.table3_parameters,
             "networks": cost.network_parameters,
-            "codebooks": cost.codebook_parameters,
+            "codebooks": {kind: cost.codebook_parameters[kind] for kind in kinds},
             "all_one_rate": cost.all_parameters(preset.rates[0]),
             "all_rates": cost.all_parameters(*preset.rates),
         },
@@ -114,10 +114,10 @@ def _details(facts: dict[str, Any]) -> str:
     parameters, macs = facts["parameters"], facts["macs_per_pixel"]
     lines = [
         f"{facts['name']}: {parameters['table3']:,} parameters in convolutions, dense layers and norms;",
-        f"  {parameters['networks']:,} in all networks, {parameters['all_one_rate']:,} with the codebooks of keyframes and"
-        f" one rate, {parameters['all_rates']:,} with those of all rates",
+        f"  {parameters['networks']:,} in all networks, {parameters['all_one_rate']:,} with the codebooks of keyframes",
+        f"  and one rate, {parameters['all_rates']:,} with those of all rates",
         "",
-        "MACs a pixel for one predicted frame. E, ctxE, VQ: networks; Table 3: by the paper's rule; the others as they run",
+        "MACs a pixel for one predicted frame: by the rule of the paper's Table 3, and as they run",
         f"{'part':<11} {'parameters':>11} {'Table 3':>9} {'layers':>9} {'attention':>9} {'GDN':>8}   runs in",
     ]
     for name, part in facts["parts"].items():
