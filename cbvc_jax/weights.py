@@ -3,8 +3,8 @@
     DIR/model.safetensors   parameters and codebooks, float16; the preset as JSON in the file's metadata
     DIR/MODEL_CARD.md       data, recipe, quality, limits
 
-The identity is the SHA-256 of the preset and of every tensor's name, type, shape and bytes: copying, renaming or writing
-the file again does not change it, any change of the model does. Streams carry it, so that they find their model.
+The identity is the SHA-256 of the preset and of every tensor's name, type, shape and bytes: copying, renaming or
+writing the file again does not change it, any change of the model does. Streams carry it, so that they find their model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from safetensors.numpy import save
 
 from cbvc_jax.errors import ModelError
 from cbvc_jax.model import CodebookSet, Params, init_params
-from cbvc_jax.presets import Preset
+from cbvc_jax.presets import PRESETS, RATES, Preset
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "MODEL_CARD.md"
@@ -35,7 +35,11 @@ DEFAULT_MODEL = "tiny"
 MODEL_PATH_VARIABLE = "CBVC_MODELS"
 FORMAT = "cbvc-model-1"
 MAX_BYTES = 4 << 30
+MAX_CHANNELS = 4096
+MAX_DEPTH = 64
+MAX_CODEBOOK_SIZE = 1 << 16
 SEPARATOR = "/"
+_CHOICES = {"blocks": ("conv", "compact"), "context": ("attention", "resblock"), "decoder": ("full", "light")}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,13 +106,17 @@ def find_model(sha256: bytes) -> Model:
     """
     known = []
     for name, folder in installed_models().items():
-        identity = file_identity(folder / WEIGHTS_FILE)
+        try:
+            identity = file_identity(folder / WEIGHTS_FILE)
+        except ModelError:
+            known.append(f"{name} damaged")
+            continue
         if identity == sha256:
             return load_model(folder)
         known.append(f"{name} {identity.hex()[:12]}")
     raise ModelError(
-        f"this stream was made with model {sha256.hex()[:12]}, which is not installed ({', '.join(known) or 'none is'}); "
-        f"give its folder with --model, or list the folder above it in ${MODEL_PATH_VARIABLE}"
+        f"this stream was made with model {sha256.hex()[:12]}, which is not installed ({', '.join(known) or 'none is'})"
+        f"; give its folder with --model, or list the folder above it in ${MODEL_PATH_VARIABLE}"
     )
 
 
@@ -122,7 +130,8 @@ def save_model(folder: str | Path, preset: Preset, params: Params, codebooks: Co
     """Writes a model and returns its identity. Tensors are rounded to float16: that is the model from then on."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: np.asarray(value, np.float16) for name, value in flatten(params, codebooks).items()}
+    with np.errstate(over="ignore"):
+        tensors = {name: np.asarray(value, np.float16) for name, value in flatten(params, codebooks).items()}
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise ModelError(f"tensor '{name}' holds values that are not finite in float16; the model is not written")
@@ -167,7 +176,28 @@ def _preset_from_json(text: str) -> Preset:
     fields = json.loads(text)
     fields["key_sizes"] = tuple(fields["key_sizes"])
     fields["predicted_sizes"] = tuple((rate, tuple(sizes)) for rate, sizes in fields["predicted_sizes"])
-    return Preset(**fields)
+    preset = Preset(**fields)
+    _check(preset)
+    return preset
+
+
+def _check(preset: Preset) -> None:
+    """Returns nothing; ValueError for a preset that no network can be built of, since a file may come from anywhere."""
+    sizes = (*preset.key_sizes, *(size for _, of_rate in preset.predicted_sizes for size in of_rate))
+    if not sizes or not all(type(size) is int and 1 < size <= MAX_CODEBOOK_SIZE for size in sizes):
+        raise ValueError(f"its preset has codebooks of {list(sizes)} codewords")
+    if not preset.rates or not set(preset.rates) <= set(RATES):
+        raise ValueError(f"its preset has the rates {list(preset.rates)}")
+    for name, value in dataclasses.asdict(preset).items():
+        if name in _CHOICES:
+            sound = value in _CHOICES[name]
+        elif isinstance(getattr(PRESETS["tiny"], name), int):
+            limit = MAX_DEPTH if name.endswith("_depth") else MAX_CHANNELS
+            sound = type(value) is int and 0 <= value <= limit
+        else:
+            sound = True
+        if not sound:
+            raise ValueError(f"its preset has {name} {value!r}")
 
 
 def _read_tensors(file: Path) -> tuple[Preset, dict[str, np.ndarray]]:
