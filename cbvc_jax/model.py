@@ -54,7 +54,7 @@ class CodecModel(nn.Module):
         codebooks: Codebooks,
         kind: str,
         grids: Grids | None = None,
-        quantised_stages: int = STAGES,
+        quantised_stages: int | Int[Array, ""] = STAGES,
     ) -> list[StageCode]:
         """Codes of one frame; a keyframe has kind "key" and no y_ref (equations 1 and 3)."""
         if kind != KEYFRAME:

@@ -13,7 +13,7 @@ def phase(**overrides) -> ml_collections.ConfigDict:
     # Frames of a chunk, the GOP of the paper's loss (m = 7). 1 trains keyframes alone.
     config.frames = 7
     # Chunks that follow each other in one session. After the first one, y_ref of the last chunk is carried on, without
-    # gradient, so that training sees the drift of GOPs of frames x chunks. The paper: 1.
+    # gradient, so that training sees the drift of GOPs of about frames x chunks. The paper: 1.
     config.chunks = 1
     # Side of the random crops in pixels; a multiple of 64.
     config.crop = 256

@@ -27,7 +27,16 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 def frame_rate(text: str) -> Fraction:
     """Frames a second from "25", "29.97" or "30000/1001"; for argparse."""
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of frames a second") from None
+    return _fraction(text, "a number of frames a second")
+
+
+def seconds(text: str) -> Fraction:
+    """Seconds from "2", "0.16" or "1/25", exactly: a frame that begins at that very time counts; for argparse."""
+    return _fraction(text, "a number of seconds from the beginning")
+
+
+def _fraction(text: str, meaning: str) -> Fraction:
+    # Plain digits only: an exponent could ask for a number that fills the memory.
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{0,12})?|[0-9]{1,12}/0*[1-9][0-9]{0,11}", text) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not {meaning}")
+    return Fraction(text)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
+from fractions import Fraction
 from typing import Any
 
-from cbvc_jax.cli.arguments import check_frames
+from cbvc_jax.cli.arguments import check_frames, seconds
 from cbvc_jax.cli.input import open_input
 from cbvc_jax.cli.progress import note, progress
 from cbvc_jax.errors import BitstreamError, UsageError
@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("input", metavar="IN", help=".cbv file, or - for standard input")
     parser.add_argument("output", metavar="OUT", help=".mp4, .mkv, .y4m, .png (numbered), folder/, or - for Y4M")
     parser.add_argument("--model", help="name or folder of the model (default: the installed one it names)")
-    parser.add_argument("--from", dest="start", type=float, default=0.0, metavar="T", help="begin at T seconds")
+    parser.add_argument("--from", dest="start", type=seconds, default=Fraction(0), metavar="T", help="begin at T s")
     parser.add_argument("--frames", type=int, help="decode no more than this")
     parser.add_argument("--conceal", action="store_true", help="go on after damage, from the next keyframe")
     parser.set_defaults(run=run)
@@ -27,8 +27,6 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Decodes and returns 0, or 1 if the stream was cut short or damaged: what could be decoded is written then."""
     check_frames(args.frames)
-    if not (math.isfinite(args.start) and args.start >= 0):
-        raise UsageError(f"--from {args.start}: give seconds from the beginning")
     from cbvc_jax.cache import use_compilation_cache
     from cbvc_jax.codec import StreamDecoder
     from cbvc_jax.video import create_video
@@ -57,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
                 bar.update()
             if not shown:
                 why = f" ({stream.losses[0].reason})" if stream.losses else ""
-                raise UsageError(f"{args.input} has no frames from {args.start:g} s on{why}; nothing was written")
+                start = f"{float(args.start):g} s"
+                raise UsageError(f"{args.input} has no frames from {start} on{why}; nothing was written")
     for loss in stream.losses:
         lost = "an unknown number of frames" if loss.frames_lost is None else f"{loss.frames_lost} frames"
         note(f"{args.input}: {loss.reason}: lost {lost}, bytes {loss.offset} to {loss.end_offset}")

@@ -1,7 +1,6 @@
 """Batches of training clips: what is in batch n depends on (seed, n) alone.
 
-A session is a run of chunks that follow each other in time: its first chunk starts with a keyframe, the next ones go on
-from the latents that the codec left. Crop, speed, direction and mirroring are drawn once a session and clip. A clip that
+A session is a run of chunks that follow each other in time, each beginning with the frame that the one before ended with. Crop, speed, direction and mirroring are drawn once a session and clip. A clip that
 is too short runs back and forth; a photograph becomes a clip by moving the crop across it.
 """
 
@@ -53,7 +52,7 @@ class ClipBatches:
     def _item(self, session: int, chunk: int, i: int) -> UInt8[np.ndarray, "t crop crop 3"]:
         rng = np.random.default_rng((self.seed, session, i))
         use_still = bool(self.stills) and (not self.videos or rng.random() < self.shape.still_share)
-        times = np.arange(chunk * self.shape.frames, (chunk + 1) * self.shape.frames)
+        times = chunk * (self.shape.frames - 1) + np.arange(self.shape.frames)
         crops = self._pan(rng, times) if use_still else self._play(rng, times)
         return crops[:, :, ::-1] if rng.random() < 0.5 else crops
 

@@ -70,7 +70,7 @@ class VectorQuantizer(nn.Module):
         codebooks: Codebooks,
         kind: str,
         grids: Grids | None = None,
-        quantised_stages: int = STAGES,
+        quantised_stages: int | Int[Array, ""] = STAGES,
     ) -> list[StageCode]:
         """Codes of the three stages.
 
@@ -88,14 +88,12 @@ class VectorQuantizer(nn.Module):
             if self.preset.blocks == "compact":
                 z_stage = self.encode_affines[s](z_stage, kind)
             z = _split_groups(self.quantize_heads[s](z_stage))
-            if s < quantised_stages:
-                indices = search(z, codebooks[s])
-                if grids is not None:
-                    indices = fill_grid(indices, *grids[s])
-                codewords = straight_through(z, look_up(indices, codebooks[s]))
-            else:
-                indices = jnp.zeros(z.shape[:-1], jnp.int32)
-                codewords = z
+            indices = search(z, codebooks[s])
+            if grids is not None:
+                indices = fill_grid(indices, *grids[s])
+            # A traced number of stages: one compiled program serves warm-up and training alike.
+            quantised = jnp.where(s < quantised_stages, look_up(indices, codebooks[s]), z)
+            codewords = straight_through(z, quantised)
             codes.append(StageCode(z, indices, codewords))
             if s < STAGES - 1:
                 u = self.latent_heads[s](z_stage) - _merge_groups(codewords)

@@ -24,7 +24,7 @@ from cbvc_jax.training.checkpoints import Checkpoints
 from cbvc_jax.training.codebooks import usage_and_perplexity
 from cbvc_jax.training.start import start_codebooks
 from cbvc_jax.training.state import TrainState, config_preset, empty_reference, init_state, phases
-from cbvc_jax.training.step import Metrics, Plan, make_probe, make_step
+from cbvc_jax.training.step import Metrics, Schedule, make_probe, make_step
 
 
 class TrainingError(CbvcError):
@@ -69,9 +69,9 @@ def _run_phase(state, config, phase, start, clips, writer, checkpoints, stop, de
     skipped, began = 0, time.perf_counter()
     for n, frames in zip(range(first, phase.steps), prefetch(batches, first, phase.steps), strict=True):
         state = _start_due_codebooks(state, config, phase, n, batches)
-        plan = plan_for(config, phase, n)
-        state, metrics = make_step(config, plan)(state, frames)
-        window.append({**metrics, "plan": plan})
+        rate, schedule = plan_for(config, phase, n)
+        state, metrics = make_step(config, rate)(state, frames, schedule)
+        window.append({**metrics, "rate": rate})
         step = start + n + 1
         skipped = skipped + 1 if bool(metrics["skipped"]) else 0
         if skipped >= config.max_skipped:
@@ -81,7 +81,7 @@ def _run_phase(state, config, phase, start, clips, writer, checkpoints, stop, de
             _write_metrics(writer, step, state, window, seconds)
             window, began = [], time.perf_counter()
         if step % config.images_every == 0:
-            _write_images(writer, step, state, config, plan, frames)
+            _write_images(writer, step, state, config, rate, frames)
         stopping = bool(stop) or (deadline is not None and time.monotonic() > deadline)
         if step % config.checkpoint_every == 0 or stopping:
             checkpoints.save(state)
@@ -92,15 +92,17 @@ def _run_phase(state, config, phase, start, clips, writer, checkpoints, stop, de
     return state
 
 
-def plan_for(config: ml_collections.FrozenConfigDict, phase: ml_collections.ConfigDict, n: int) -> Plan:
-    """What step n of a phase does: sessions take turns through the rates, shifted from chunk to chunk."""
+def plan_for(
+    config: ml_collections.FrozenConfigDict, phase: ml_collections.ConfigDict, n: int
+) -> tuple[str, Schedule]:
+    """Rate and schedule of step n of a phase: sessions take turns through the rates, shifted from chunk to chunk."""
     session, chunk = divmod(n, phase.chunks)
-    return Plan(
+    schedule = Schedule(
         starts=chunk == 0,
-        rate=config.rates[(session + chunk) % len(config.rates)],
         key_stages=0 if n < phase.key_warmup else STAGES,
         predicted_stages=0 if n < phase.predicted_warmup else STAGES,
     )
+    return config.rates[(session + chunk) % len(config.rates)] if phase.frames > 1 else config.rates[0], schedule
 
 
 def _start_due_codebooks(state, config, phase, n: int, batches: ClipBatches) -> TrainState:
@@ -131,17 +133,16 @@ def _stop_on_signals() -> list[str]:
 def _write_metrics(writer, step: int, state: TrainState, window: list[Metrics], seconds: float) -> None:
     """Means over the window: PSNR by kind and position, losses, restarts, usage and perplexity of every codebook."""
     scalars: dict[str, list[float]] = {}
-    for m in jax.device_get([{k: v for k, v in m.items() if k != "plan"} for m in window]):
+    for m in jax.device_get([{k: v for k, v in m.items() if k != "rate"} for m in window]):
         for name in ("loss", "commitment", "grad_norm", "skipped"):
             scalars.setdefault(name, []).append(float(m[name]))
         for name in (k for k in m if k.startswith("restarts/")):
             scalars.setdefault(name, []).append(float(m[name]))
     for m in window:
-        psnr, plan = np.asarray(m["psnr"]), m["plan"]
-        if plan.starts:
-            scalars.setdefault("psnr/key", []).append(float(psnr[0]))
-        if len(psnr) > plan.starts:
-            scalars.setdefault(f"psnr/{plan.rate}", []).append(float(psnr[plan.starts :].mean()))
+        psnr = np.asarray(m["psnr"])
+        scalars.setdefault("psnr/key", []).append(float(psnr[0]))
+        if len(psnr) > 1:
+            scalars.setdefault(f"psnr/{m['rate']}", []).append(float(psnr[1:].mean()))
     values = {name: float(np.mean(v)) for name, v in scalars.items()}
     values["steps_per_s"] = len(window) / seconds
     for kind, stages in state.averages.items():
@@ -155,8 +156,8 @@ def _write_metrics(writer, step: int, state: TrainState, window: list[Metrics], 
     logging.info("step %d %s", step, json.dumps({k: round(v, 4) for k, v in values.items()}))
 
 
-def _write_images(writer, step: int, state: TrainState, config, plan: Plan, frames: np.ndarray) -> None:
+def _write_images(writer, step: int, state: TrainState, config, rate: str, frames: np.ndarray) -> None:
     """The last frame of the first clips above its reconstruction."""
-    x_hat, _, _ = make_probe(config, plan)(state, frames)
+    x_hat, _, _ = make_probe(config, rate)(state, frames, Schedule())
     pair = np.concatenate([frames[:4, -1], np.asarray(to_8bit(x_hat[:4, -1]))], axis=1)
     writer.write_images(step, {"frame_and_reconstruction": pair})

@@ -14,7 +14,7 @@ from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.codebooks import kmeans, start_averages
 from cbvc_jax.training.state import TrainState
-from cbvc_jax.training.step import Plan, make_probe
+from cbvc_jax.training.step import Schedule, make_probe
 
 START_BATCHES = 1 << 30
 """Batches from here on start codebooks: training never comes that far, so they are not seen twice."""
@@ -44,15 +44,14 @@ def _gather(
     state: TrainState, config: ml_collections.FrozenConfigDict, batches: ClipBatches, kind: str, stage: int
 ) -> tuple[np.ndarray, float]:
     """Inputs [n, groups, d] of one stage's search with the stages before it quantised, and how many a step gives."""
-    rate = config.rates[0] if kind == KEYFRAME else kind
-    plan = Plan(True, rate, stage, STAGES) if kind == KEYFRAME else Plan(True, rate, STAGES, stage)
-    probe = make_probe(config, plan)
+    schedule = Schedule(True, stage, STAGES) if kind == KEYFRAME else Schedule(True, STAGES, stage)
+    probe = make_probe(config, config.rates[0] if kind == KEYFRAME else kind)
     wanted = min(MAX_VECTORS, config.codebook.start_vectors * state.codebooks[kind][stage].shape[1])
     gathered: list[np.ndarray] = []
     chunks = batches.shape.chunks
     for i in range(MAX_BATCHES):
         frames = batches((START_BATCHES // chunks + i) * chunks)
-        _, z, _ = probe(state, frames)
+        _, z, _ = probe(state, frames, schedule)
         gathered.append(np.asarray(z[kind][stage]))
         if sum(map(len, gathered)) >= wanted:
             break

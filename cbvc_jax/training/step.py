@@ -1,23 +1,29 @@
 """One training step: a chunk of a GOP through the codec, the paper's loss (equation 5), one update of everything.
 
-    x [b, t, h, w, 3] --E, all frames at once--> y --scan over t: ctxE, VQ, ctxD--> y_hat --D, all at once--> x_hat
-                                                       ^ y_ref: the y_hat before, at first that of the last chunk
+    x [b, t, h, w, 3] --E, all frames at once--> y --+--> y[0]: VQ as a keyframe --> y_key
+                                                     |                                 | or the last chunk's y_hat
+                                                     +--> y[1:]: scan of ctxE, VQ, ctxD from y_ref
+    y_hat --D, all frames at once--> x_hat
+
+A chunk begins with the frame that the one before ended with. It is coded as a keyframe, always; predicted frames go on from
+the last chunk's latents of it where a session goes on, so that training sees the drift of long GOPs.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from cbvc_jax.evaluation.metrics import ms_ssim
 from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.quantizer import STAGES, StageCode
+from cbvc_jax.modules.search import look_up
 from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.training.codebooks import update_codebook
@@ -26,19 +32,21 @@ from cbvc_jax.training.state import TrainState, config_preset, learned, make_opt
 Metrics = dict[str, Array]
 
 
-class Plan(NamedTuple):
-    """What is static in a step: which of its compiled variants runs.
+class Schedule(NamedTuple):
+    """What changes from step to step without compiling anew.
 
     Attributes:
-      starts: the chunk's first frame is a keyframe; otherwise it goes on from the state's y_ref.
-      rate: of the chunk's predicted frames.
-      key_stages, predicted_stages: stages that quantise; the rest pass latents through.
+      starts: the chunk is the first of its session: predicted frames start from its keyframe.
+      key_stages, predicted_stages: stages that quantise, for either kind of frame; the rest pass latents through.
     """
 
-    starts: bool
-    rate: str
-    key_stages: int = STAGES
-    predicted_stages: int = STAGES
+    starts: Bool[Array, ""] | bool = True
+    key_stages: Int[Array, ""] | int = STAGES
+    predicted_stages: Int[Array, ""] | int = STAGES
+
+    def stages(self, kind: str) -> Int[Array, ""] | int:
+        """Stages that quantise frames of `kind`."""
+        return self.key_stages if kind == KEYFRAME else self.predicted_stages
 
 
 class Chunk(NamedTuple):
@@ -55,7 +63,8 @@ def run_chunk(
     codebooks: CodebookSet,
     x: Float[Array, "b t h w 3"],
     y_ref: Float[Array, "b h8 w8 c"],
-    plan: Plan,
+    rate: str,
+    schedule: Schedule,
 ) -> Chunk:
     """The codec over one chunk, differentiable; codes are those that an encoder would send."""
     model, variables = CodecModel(preset), {"params": params}
@@ -63,29 +72,37 @@ def run_chunk(
     y = model.apply(variables, x.reshape(b * t, *x.shape[2:]), method="latents")
     y = y.reshape(b, t, *y.shape[1:]).swapaxes(0, 1)  # pyright: ignore
 
-    def code(y_now: Array, y_ref: Array | None, kind: str, stages: int) -> tuple[list[StageCode], Array]:
-        codes = model.apply(variables, y_now, y_ref, codebooks[kind], kind, None, stages, method="encode")
-        y_hat = model.apply(variables, [c.codewords for c in codes], y_ref, kind, method="restore")
-        return codes, y_hat  # pyright: ignore
+    def code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
+        stages = schedule.stages(kind)
+        codes: Any = model.apply(variables, y_now, y_ref, codebooks[kind], kind, None, stages, method="encode")
+        y_hat: Any = model.apply(variables, [c.codewords for c in codes], y_ref, kind, method="restore")
+        return codes, y_hat
 
-    codes: dict[str, list[StageCode]] = {}
-    y_hats = []
-    if plan.starts:
-        key_codes, y_ref = code(y[0], None, KEYFRAME, plan.key_stages)
-        codes[KEYFRAME] = jax.tree.map(lambda a: a[None], key_codes)
-        y_hats.append(y_ref[None])
-        y = y[1:]
-    if y.shape[0]:
+    key_codes, y_key = code(y[0], None, KEYFRAME)
+    codes = {KEYFRAME: jax.tree.map(lambda a: a[None], key_codes)}
+    y_hat, y_last = y_key[None], y_key
+    if t > 1:
 
         def predict(y_ref: Array, y_now: Array):
-            frame_codes, y_hat = code(y_now, y_ref, plan.rate, plan.predicted_stages)
+            frame_codes, y_hat = code(y_now, y_ref, rate)
             return y_hat, (frame_codes, y_hat)
 
-        y_ref, (codes[plan.rate], predicted) = jax.lax.scan(predict, y_ref, y)
-        y_hats.append(predicted)
-    y_hat = jnp.concatenate(y_hats).swapaxes(0, 1)
-    x_hat = model.apply(variables, y_hat.reshape(b * t, *y_hat.shape[2:]), method="picture")
-    return Chunk(x_hat.reshape(x.shape), codes, y_ref)  # pyright: ignore
+        first = jnp.where(schedule.starts | _has_drifted(y_ref, y_key), y_key, y_ref)
+        y_last, (codes[rate], predicted) = jax.lax.scan(predict, first, y[1:])
+        y_hat = jnp.concatenate([y_hat, predicted])
+    y_hat = y_hat.swapaxes(0, 1)
+    x_hat: Any = model.apply(variables, y_hat.reshape(b * t, *y_hat.shape[2:]), method="picture")
+    return Chunk(x_hat.reshape(x.shape), codes, y_last)
+
+
+def _has_drifted(y_ref: Float[Array, "b h w c"], y_key: Float[Array, "b h w c"]) -> Bool[Array, "b 1 1 1"]:
+    """Clips whose carried latents are farther from the keyframe's, of the same frame, than those from zero.
+
+    Early in training a chain of predictions may run away; such a clip starts again from its keyframe.
+    """
+    axes = (1, 2, 3)
+    distance = jnp.sum(jnp.square(y_ref - y_key), axis=axes, keepdims=True)
+    return ~(distance <= jnp.sum(jnp.square(y_key), axis=axes, keepdims=True))
 
 
 def distortion(kind: str, x: Float[Array, "b t h w 3"], x_hat: Float[Array, "b t h w 3"]) -> Float[Array, "t"]:
@@ -98,38 +115,43 @@ def distortion(kind: str, x: Float[Array, "b t h w 3"], x_hat: Float[Array, "b t
     return jnp.mean(1.0 - flat.reshape(b, t), axis=0)
 
 
-def _loss(trained, state: TrainState, x: Array, config: ml_collections.ConfigDict, preset: Preset, plan: Plan):
+def _loss(trained, state: TrainState, x: Array, config, preset: Preset, rate: str, schedule: Schedule):
     params, codebooks = trained[0], {**state.codebooks, **trained[1]}
-    chunk = run_chunk(preset, params, codebooks, x, state.y_ref, plan)
+    chunk = run_chunk(preset, params, codebooks, x, state.y_ref, rate, schedule)
     per_frame = distortion(config.distortion, x, chunk.x_hat)
     commitment = jnp.zeros(())
     for kind, codes in chunk.codes.items():
-        stages = plan.key_stages if kind == KEYFRAME else plan.predicted_stages
-        for s, code in enumerate(codes[:stages]):
+        for s, code in enumerate(codes):
+            # Zero where the stage does not quantise: its codewords are z itself.
             error = code.z - jax.lax.stop_gradient(code.codewords)
             commitment += jnp.sum(jnp.mean(jnp.sum(jnp.square(error), axis=-1), axis=(1, 2, 3, 4)))
             if config.codebook.learn == "gradient":
-                chosen = jnp.stack([codebooks[kind][s][g][code.indices[..., g]] for g in range(error.shape[-2])], axis=-2)
-                pull = jnp.sum(jnp.square(jax.lax.stop_gradient(code.z) - chosen), axis=-1)
-                commitment += jnp.sum(jnp.mean(pull, axis=(1, 2, 3, 4))) / config.codebook.commitment
+                chosen = look_up(code.indices, codebooks[kind][s])
+                pull = jnp.mean(jnp.sum(jnp.square(jax.lax.stop_gradient(code.z) - chosen), axis=-1), axis=(1, 2, 3, 4))
+                commitment += (s < schedule.stages(kind)) * jnp.sum(pull) / config.codebook.commitment
     loss = jnp.sum(per_frame) + config.codebook.commitment * commitment
     return loss / x.shape[1], (chunk, per_frame, commitment / x.shape[1])
 
 
 @functools.cache
-def make_step(config: ml_collections.FrozenConfigDict, plan: Plan):
-    """The compiled step of one plan: (state, frames uint8 [b, t, h, w, 3]) -> (state, metrics). The state is donated."""
+def make_step(config: ml_collections.FrozenConfigDict, rate: str):
+    """The compiled step of one rate: (state, frames uint8 [b, t, h, w, 3], schedule) -> (state, metrics).
+
+    The state is donated.
+    """
     preset = config_preset(config)
     optimizer = make_optimizer(config)
 
-    def step(state: TrainState, frames: UInt8[Array, "b t h w 3"]) -> tuple[TrainState, Metrics]:
+    def step(
+        state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule
+    ) -> tuple[TrainState, Metrics]:
         x = to_unit(frames)
         trained = learned(config, state.params, state.codebooks)
         grad_fn = jax.value_and_grad(_loss, has_aux=True)
-        (loss, (chunk, per_frame, commitment)), grads = grad_fn(trained, state, x, config, preset, plan)
+        (loss, (chunk, per_frame, commitment)), grads = grad_fn(trained, state, x, config, preset, rate, schedule)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         params, gradient_books = optax.apply_updates(trained, updates)
-        codebooks, averages, restarts = _learn_codebooks(state, gradient_books, chunk, config, plan)
+        codebooks, averages, restarts = _learn_codebooks(state, gradient_books, chunk, config, schedule)
         finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
         new = state.replace(
             params=params,
@@ -155,16 +177,15 @@ def make_step(config: ml_collections.FrozenConfigDict, plan: Plan):
     return jax.jit(step, donate_argnums=0)
 
 
-def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, chunk: Chunk, config, plan: Plan):
+def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, chunk: Chunk, config, schedule: Schedule):
     """Codebooks, averages and restarts (by stage) after the step, from every latent that was quantised in it."""
     codebooks, averages, restarts = {**state.codebooks, **gradient_books}, dict(state.averages), {}
     rng = jax.random.fold_in(state.rng, state.step)
     for kind, codes in chunk.codes.items():
-        stages = plan.key_stages if kind == KEYFRAME else plan.predicted_stages
         books, means = list(codebooks[kind]), list(averages[kind])
-        for s, code in enumerate(codes[:stages]):
+        for s, code in enumerate(codes):
             z = jax.lax.stop_gradient(code.z).reshape(-1, *code.z.shape[-2:])
-            books[s], means[s], restarts[f"{kind}_{s + 1}"] = update_codebook(
+            book, mean, restarted = update_codebook(
                 books[s],
                 means[s],
                 z,
@@ -174,18 +195,21 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, chunk: Chun
                 restart_below=config.codebook.restart_below,
                 learn_by_average=config.codebook.learn == "ema",
             )
+            live = s < schedule.stages(kind)
+            books[s], means[s] = jax.tree.map(lambda a, b, live=live: jnp.where(live, a, b), (book, mean), (books[s], means[s]))
+            restarts[f"{kind}_{s + 1}"] = jnp.where(live, restarted, 0)
         codebooks[kind], averages[kind] = tuple(books), tuple(means)
     return codebooks, averages, restarts
 
 
 @functools.cache
-def make_probe(config: ml_collections.FrozenConfigDict, plan: Plan):
-    """A forward pass that changes nothing: (state, frames) -> (x_hat, search inputs by kind and stage, last y_hat)."""
+def make_probe(config: ml_collections.FrozenConfigDict, rate: str):
+    """A forward pass that changes nothing: (state, frames, schedule) -> (x_hat, inputs of each search, last y_hat)."""
     preset = config_preset(config)
 
     @jax.jit
-    def probe(state: TrainState, frames: UInt8[Array, "b t h w 3"]):
-        chunk = run_chunk(preset, state.params, state.codebooks, to_unit(frames), state.y_ref, plan)
+    def probe(state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule):
+        chunk = run_chunk(preset, state.params, state.codebooks, to_unit(frames), state.y_ref, rate, schedule)
         z = {k: [c.z.reshape(-1, *c.z.shape[-2:]) for c in codes] for k, codes in chunk.codes.items()}
         return chunk.x_hat, z, chunk.y_last
 

@@ -1,0 +1,57 @@
+# Targets for people and for CI. A virtual environment is made in .venv when there is none.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test test-all check lint format clean
+
+help:
+	@echo "make demo      encode and decode the bundled clip; results in demo/"
+	@echo "make test      the quick tests"
+	@echo "make test-all  the slow ones too"
+	@echo "make check     lint, format, types, import contracts, quick tests"
+	@echo "make format    format the code and fix what ruff can"
+	@echo "make clean     remove what these targets made, but not $(VENV)"
+	@echo "PYTHON=python3.12 picks the Python that $(VENV) is made with"
+
+demo: $(VENV)/.core
+	$(BIN)/python examples/demo.py $(DEMO)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -m ''
+
+check: lint test
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf demo build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find cbvc_jax configs examples tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is as new as its installation: a changed pyproject.toml or constraints.txt installs again.
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) ..."
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV), with all extras ..."
+	$(INSTALL) --editable '.[train,anchors,dev]'
+	@touch $@ $(VENV)/.core
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
+	  "This needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name one, as in make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

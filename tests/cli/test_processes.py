@@ -1,0 +1,86 @@
+"""`cbvc` as processes: pipes, Ctrl-C, readers that go away, full disks."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from cbvc_jax.cli.main import main
+from cbvc_jax.video import create_video, open_video
+
+from .conftest import FRAMES, HEIGHT, WIDTH, names
+
+LIMIT_S = 120
+
+
+def test_y4m_in_y4m_out_through_pipes(command, tmp_path, clip):
+    """What comes out of the pipes is what files give."""
+    source = tmp_path / "in.y4m"
+    with open_video(clip) as video, create_video(source, video.info) as copy:
+        for frame in video:
+            copy.write(frame.rgb, frame.timestamp)
+    options = ["--model", "random", "--rate", "low", "--gop", "3"]
+    with source.open("rb") as file:
+        encode = subprocess.Popen([*command, "encode", "-", "-", *options], stdin=file, stdout=subprocess.PIPE)
+    decode = subprocess.run(
+        [*command, "decode", "-", "-"], stdin=encode.stdout, capture_output=True, timeout=LIMIT_S, check=False
+    )
+    assert encode.wait(LIMIT_S) == 0
+    assert (decode.returncode, decode.stderr) == (0, b"")
+    assert main(["encode", str(source), str(tmp_path / "file.cbv"), *options]) == 0
+    assert main(["decode", str(tmp_path / "file.cbv"), str(tmp_path / "file.y4m")]) == 0
+    assert decode.stdout == (tmp_path / "file.y4m").read_bytes()
+    assert decode.stdout.count(b"FRAME\n") == FRAMES
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_encoder_leaves_nothing(command, tmp_path, number):
+    encode = subprocess.Popen(
+        [*command, "encode", "-", str(tmp_path / "out.cbv"), "--model", "random", "--rate", "low"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert encode.stdin is not None
+    encode.stdin.write(b"YUV4MPEG2 W%d H%d F25:1 C420\n" % (WIDTH, HEIGHT))
+    encode.stdin.write((b"FRAME\n" + bytes(WIDTH * HEIGHT * 3 // 2)) * 3)
+    encode.stdin.flush()
+    end = time.monotonic() + LIMIT_S
+    while not any(path.stat().st_size > 200 for path in tmp_path.iterdir()):
+        assert time.monotonic() < end
+        assert encode.poll() is None
+        time.sleep(0.02)
+    encode.send_signal(number)
+    _, err = encode.communicate(timeout=LIMIT_S)
+    assert encode.returncode == 130
+    assert err.startswith(b"cbvc: interrupted")
+    assert err.count(b"\n") == 1
+    assert names(tmp_path) == []
+
+
+def test_a_reader_that_goes_away_ends_the_decoder_quietly(command, stream):
+    decode = subprocess.Popen([*command, "decode", str(stream), "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert decode.stdout is not None
+    decode.stdout.close()
+    assert decode.stderr is not None
+    assert decode.stderr.read() == b""
+    assert decode.wait(LIMIT_S) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_standard_output_is_told_once(command, stream):
+    with Path("/dev/full").open("wb") as full:
+        info = subprocess.run([*command, "info", str(stream)], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert info.returncode == 1
+    assert info.stderr == b"cbvc: output: No space left on device\n"
+
+
+def test_nothing_piped_in_is_said_at_once(command):
+    info = subprocess.run(
+        f"{subprocess.list2cmdline([*command, 'info', '-'])} <&-", shell=True, capture_output=True, check=False
+    )
+    assert info.returncode == 1
+    assert info.stderr == b"cbvc: - reads from standard input, but nothing is piped into it\n"

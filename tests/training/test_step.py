@@ -1,0 +1,65 @@
+"""One step: it learns, counts, carries the reference on, and refuses what is not finite."""
+
+from __future__ import annotations
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from cbvc_jax.training.start import start_codebooks
+from cbvc_jax.training.state import config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.step import Schedule, make_probe, make_step
+
+
+@pytest.fixture
+def frames(moving):
+    return np.stack([moving(3, 64, 64), 255 - moving(3, 64, 64)])
+
+
+def started(config):
+    return init_state(config).replace(y_ref=empty_reference(config_preset(config), phases(config)[1]))
+
+
+@pytest.mark.parametrize("learn", ["ema", "gradient"])
+def test_training_lowers_the_distortion_of_a_batch(config, frames, learn):
+    config.codebook.learn = learn
+    config.lr_warmup = 1
+    config.phases.gops.steps = 10000
+    frozen = ml_collections.FrozenConfigDict(config)
+    state = started(config)
+    before = jax.device_get(state.codebooks)
+    # With frames from the batch itself, codebooks start where its latents are.
+    batches = type("Batches", (), {"shape": type("Shape", (), {"chunks": 1}), "__call__": lambda _, n: frames})()
+    state = start_codebooks(state, frozen, batches, ("key", "high"))
+    psnr = []
+    for _ in range(25):
+        state, metrics = make_step(frozen, "high")(state, frames, Schedule())
+        psnr.append(float(np.mean(metrics["psnr"])))
+    assert np.mean(psnr[-5:]) > np.mean(psnr[:5]) + 1.0
+    assert not bool(metrics["skipped"])
+    # The codebooks of a rate that was not trained stay as they were.
+    np.testing.assert_array_equal(state.codebooks["low"][0], before["low"][0])
+    assert not np.array_equal(state.codebooks["high"][0], before["high"][0])
+
+
+def test_the_state_carries_the_last_quantised_latents(config, frames):
+    frozen = ml_collections.FrozenConfigDict(config)
+    state = started(config)
+    _, _, y_last = make_probe(frozen, "high")(state, frames, Schedule())
+    state, _ = make_step(frozen, "high")(state, frames, Schedule())
+    np.testing.assert_allclose(state.y_ref, y_last, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_that_is_not_finite_changes_nothing(config, frames):
+    frozen = ml_collections.FrozenConfigDict(config)
+    state = started(config)
+    params = jax.tree.map(lambda a: a, state.params)
+    params["decoder"]["stack"]["outward"]["dense"]["bias"] = params["decoder"]["stack"]["outward"]["dense"]["bias"] * np.nan
+    broken = state.replace(params=params)
+    kept = jax.device_get(broken)
+    after, metrics = make_step(frozen, "high")(broken, frames, Schedule())
+    assert bool(metrics["skipped"])
+    assert int(after.step) == 1
+    for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(kept.params), strict=True):
+        np.testing.assert_array_equal(a, b)
