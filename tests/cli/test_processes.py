@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -37,8 +38,7 @@ def test_y4m_in_y4m_out_through_pipes(command, tmp_path, clip):
     assert decode.stdout.count(b"FRAME\n") == FRAMES
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_encoder_leaves_nothing(command, tmp_path, number):
+def test_an_interrupted_encoder_leaves_nothing(command, tmp_path):
     encode = subprocess.Popen(
         [*command, "encode", "-", str(tmp_path / "out.cbv"), "--model", "random", "--rate", "low"],
         stdin=subprocess.PIPE,
@@ -53,12 +53,19 @@ def test_an_interrupted_encoder_leaves_nothing(command, tmp_path, number):
         assert time.monotonic() < end
         assert encode.poll() is None
         time.sleep(0.02)
-    encode.send_signal(number)
+    encode.send_signal(signal.SIGINT)
     _, err = encode.communicate(timeout=LIMIT_S)
     assert encode.returncode == 130
     assert err.startswith(b"cbvc: interrupted")
     assert err.count(b"\n") == 1
     assert names(tmp_path) == []
+
+
+def test_termination_takes_the_same_way_out(stream):
+    assert main(["info", str(stream)]) == 0
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
 
 
 def test_a_reader_that_goes_away_ends_the_decoder_quietly(command, stream):

@@ -47,7 +47,7 @@ def test_encode_info_decode_metrics(cbvc, tmp_path, clip, stream):
     of_stream = json.loads(cbvc("metrics", clip, stream, "--json").out)
     of_video = json.loads(cbvc("metrics", clip, tmp_path / "out.mp4", "--json").out)
     assert of_stream["frame_count"] == FRAMES
-    assert of_video["mean"]["psnr_rgb_db"] == pytest.approx(of_stream["mean"]["psnr_rgb_db"], abs=0.5)
+    assert of_video["mean"]["psnr_y_db"] == pytest.approx(of_stream["mean"]["psnr_y_db"], abs=0.5)
     assert "PSNR RGB" in cbvc("metrics", clip, stream, "--frames", 2, "--model", "random").out
 
 
