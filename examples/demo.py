@@ -1,6 +1,6 @@
 """The codec in one go: `make demo`, or `python examples/demo.py --rate low --output demo`.
 
-Encodes the bundled clip, has two other processes decode it, measures the result and leaves in the output folder
+Encodes the bundled clip, has another process decode it, measures the result and leaves in the output folder
 
     city.cbv          the stream
     city.mp4          the decoded video, to be played
@@ -22,7 +22,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cbvc_jax import CbvcError, Model, StreamDecoder, VideoFrame, VideoInfo, encode, load_model, open_video
+from cbvc_jax import (
+    CbvcError,
+    Model,
+    StreamDecoder,
+    VideoFrame,
+    VideoInfo,
+    create_video,
+    encode,
+    load_model,
+    open_video,
+)
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.evaluation.compare import Comparison, compare
 from cbvc_jax.presets import RATES
@@ -62,9 +72,11 @@ def run(clip: Path, output: Path, model_name: str, rate: str, limit: int | None)
     print(f"encoding {len(frames)} frames of {clip.name} with model {model_name}, rate {rate} ...", flush=True)
     encode_fps = timed_encode(frames, stream, model, info, rate)
     decode_fps = timed_decode(stream, model, len(frames))
-    print("decoding in processes of their own: cbvc decode ...", flush=True)
+    print("decoding in another process ...", flush=True)
     shown = decoded_elsewhere(stream, model_name)
-    decode_command(stream, str(video), model_name)
+    with create_video(video, info) as out:
+        for frame, rgb in zip(frames, shown, strict=True):
+            out.write(rgb, frame.timestamp)
 
     quality = compare((frame.rgb for frame in frames), shown)
     bpp = 8 * stream.stat().st_size / (info.width * info.height * len(frames))
@@ -113,17 +125,21 @@ def timed_decode(stream: Path, model: Model, count: int) -> float:
 
 
 def decoded_elsewhere(stream: Path, model_name: str) -> list[np.ndarray]:
-    """The frames that another process makes of the stream, exactly: they come as PNG."""
+    """The frames that `cbvc decode` makes of the stream, exactly: they come as PNG."""
     with tempfile.TemporaryDirectory() as folder:
-        decode_command(stream, f"{folder}/", model_name)
+        command = [
+            sys.executable,
+            "-m",
+            "cbvc_jax.cli.main",
+            "decode",
+            str(stream),
+            f"{folder}/",
+            "--model",
+            model_name,
+        ]
+        subprocess.run(command, check=True)
         with open_video(folder) as video:
             return [frame.rgb for frame in video]
-
-
-def decode_command(stream: Path, target: str, model_name: str) -> None:
-    """Runs `cbvc decode`; returns nothing."""
-    command = [sys.executable, "-m", "cbvc_jax.cli.main", "decode", str(stream), target, "--model", model_name]
-    subprocess.run(command, check=True)
 
 
 def side_by_side(source: np.ndarray, decoded: np.ndarray, number: int, label: str) -> Image.Image:
