@@ -4,7 +4,7 @@
     DIR/MODEL_CARD.md       data, recipe, quality, limits
 
 The identity is the SHA-256 of the preset and of every tensor's name, type, shape and bytes: copying, renaming or
-writing the file again does not change it, any change of the model does. Streams carry it, so that they find their model.
+writing the file again does not change it, any change of the model does. Streams carry it, and find their model by it.
 """
 
 from __future__ import annotations
