@@ -64,6 +64,8 @@ def get_config() -> ml_collections.ConfigDict:
     # Latents gathered for each codeword (at most 65536 in all) when a codebook starts.
     config.codebook.start_vectors = 4
 
+    # Write the steps of the scan over a chunk out: 3.4 times faster on a CPU; longer to compile.
+    config.unroll = False
     # Phases by name, and the order in which they run.
     config.phases = ml_collections.ConfigDict({"gops": phase(key_warmup=300, predicted_warmup=300)})
     config.phase_order = ("gops",)

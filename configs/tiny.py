@@ -11,6 +11,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.rates = ("high", "medium", "low")
     config.lr = 1.5e-3
     config.lr_warmup = 200
+    config.unroll = True
     config.phases = ml_collections.ConfigDict(
         {
             "keyframes": base.phase(steps=2500, batch=32, frames=1, crop=128, still_share=0.5, key_warmup=400),

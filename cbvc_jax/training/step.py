@@ -65,8 +65,12 @@ def run_chunk(
     y_ref: Float[Array, "b h8 w8 c"],
     rate: str,
     schedule: Schedule,
+    unroll: bool = False,
 ) -> Chunk:
-    """The codec over one chunk, differentiable; codes are those that an encoder would send."""
+    """The codec over one chunk, differentiable; codes are those that an encoder would send.
+
+    `unroll` writes the scan's steps out: on a CPU, convolutions run several times slower inside a compiled loop.
+    """
     model, variables = CodecModel(preset), {"params": params}
     b, t = x.shape[:2]
     y = model.apply(variables, x.reshape(b * t, *x.shape[2:]), method="latents")
@@ -88,7 +92,7 @@ def run_chunk(
             return y_hat, (frame_codes, y_hat)
 
         first = jnp.where(schedule.starts | _has_drifted(y_ref, y_key), y_key, y_ref)
-        y_last, (codes[rate], predicted) = jax.lax.scan(predict, first, y[1:])
+        y_last, (codes[rate], predicted) = jax.lax.scan(predict, first, y[1:], unroll=unroll)
         y_hat = jnp.concatenate([y_hat, predicted])
     y_hat = y_hat.swapaxes(0, 1)
     x_hat: Any = model.apply(variables, y_hat.reshape(b * t, *y_hat.shape[2:]), method="picture")
@@ -117,7 +121,7 @@ def distortion(kind: str, x: Float[Array, "b t h w 3"], x_hat: Float[Array, "b t
 
 def _loss(trained, state: TrainState, x: Array, config, preset: Preset, rate: str, schedule: Schedule):
     params, codebooks = trained[0], {**state.codebooks, **trained[1]}
-    chunk = run_chunk(preset, params, codebooks, x, state.y_ref, rate, schedule)
+    chunk = run_chunk(preset, params, codebooks, x, state.y_ref, rate, schedule, config.unroll)
     per_frame = distortion(config.distortion, x, chunk.x_hat)
     commitment = jnp.zeros(())
     for kind, codes in chunk.codes.items():
@@ -209,7 +213,7 @@ def make_probe(config: ml_collections.FrozenConfigDict, rate: str):
 
     @jax.jit
     def probe(state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule):
-        chunk = run_chunk(preset, state.params, state.codebooks, to_unit(frames), state.y_ref, rate, schedule)
+        chunk = run_chunk(preset, state.params, state.codebooks, to_unit(frames), state.y_ref, rate, schedule, config.unroll)
         z = {k: [c.z.reshape(-1, *c.z.shape[-2:]) for c in codes] for k, codes in chunk.codes.items()}
         return chunk.x_hat, z, chunk.y_last
 

@@ -1,0 +1,85 @@
+"""Speed and memory of encode and decode, each measurement in a process of its own.
+
+python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720 1920x1080] [--lengths 10 1000]
+
+Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the first
+GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+WARM_FRAMES = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; prints a markdown table."""
+    clip = str(resources.files("cbvc_jax") / "assets" / "clip" / "city_cc0.mp4")
+    parser = argparse.ArgumentParser(prog="python -m cbvc_jax.benchmarks.codec", description=__doc__)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--clip", default=clip, help="video whose frames are used")
+    parser.add_argument("--rate", default="low")
+    parser.add_argument("--sizes", nargs="+", default=["448x256", "1280x720", "1920x1080"])
+    parser.add_argument("--lengths", nargs="+", type=int, default=[66], help="frames to code")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.one:
+        print(json.dumps(_measure(json.loads(args.one))))
+        return 0
+    print("| size | frames | | fps | peak MiB |\n|---|---|---|---|---|")
+    for size, length in itertools.product(args.sizes, args.lengths):
+        with tempfile.TemporaryDirectory() as folder:
+            task = {**vars(args), "size": size, "length": length, "file": str(Path(folder) / "stream.cbv")}
+            for action in ("encode", "decode"):
+                row = _in_a_process({**task, "action": action})
+                print(f"| {size} | {length} | {action} | {row['fps']:.1f} | {row['peak_mib']:.0f} |", flush=True)
+    return 0
+
+
+def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
+    command = [sys.executable, "-m", "cbvc_jax.benchmarks.codec", "--one", json.dumps(task)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _measure(task: dict[str, Any]) -> dict[str, float]:
+    import cbvc_jax
+    from cbvc_jax.cache import use_compilation_cache
+
+    use_compilation_cache()
+    model = cbvc_jax.load_model(task["model"])
+    width, height = map(int, task["size"].split("x"))
+    steps: Iterator[Any]
+    if task["action"] == "encode":
+        with cbvc_jax.open_video(task["clip"], size=(width, height)) as video:
+            info, kept = video.info, list(itertools.islice(video, 8))
+        frames = (cbvc_jax.VideoFrame(kept[i % len(kept)].rgb, i) for i in range(task["length"]))
+        file = Path(task["file"]).open("wb")
+        steps = cbvc_jax.encode(frames, file, model, info, task["rate"])
+    else:
+        file = Path(task["file"]).open("rb")
+        steps = iter(cbvc_jax.StreamDecoder(file, model))
+    with file:
+        began = 0.0
+        for i, _ in enumerate(steps):
+            if i == WARM_FRAMES:
+                began = time.perf_counter()
+        seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"fps": (task["length"] - WARM_FRAMES - 1) / seconds, "peak_mib": peak}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
