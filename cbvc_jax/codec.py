@@ -1,4 +1,4 @@
-"""Frames <-> bytes, streaming and in bounded memory: `Encoder` and `Decoder` frame by frame, `encode` and `decode` for streams.
+"""Frames <-> bytes in bounded memory: `Encoder` and `Decoder` frame by frame, `encode` and `StreamDecoder` for streams.
 
     encode   frame --pad--> E, ctxE, search --> indices --> record
                                                   |
@@ -7,8 +7,8 @@
     decode   record --> indices --> VQ^-1, ctxD --> y_hat --> D --crop--> frame
                                        y_ref <-------+
 
-A frame of any size is padded to a multiple of 64 by repeating its edge. Only indices that cover the true frame are sent;
-both sides fill the rest by repeating the nearest one.
+A frame of any size is padded to a multiple of 64 by repeating its edge. Only indices that cover the true frame are
+sent; both sides fill the rest by repeating the nearest one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The codec as pure functions: frames <-> latents <-> indices (section 3.1, figure 2).
 
-    keyframe          y = E(x)    codes = VQ(y)                     y_hat = VQ^-1(codes)                  x_hat = D(y_hat)
-    predicted frame   y = E(x)    codes = VQ(ctxE(y, y_ref))        y_hat = ctxD(VQ^-1(codes), y_ref)     x_hat = D(y_hat)
+    keyframe         y = E(x)   codes = VQ(y)                   y_hat = VQ^-1(codes)                x_hat = D(y_hat)
+    predicted frame  y = E(x)   codes = VQ(ctxE(y, y_ref))      y_hat = ctxD(VQ^-1(codes), y_ref)   x_hat = D(y_hat)
 
 y_ref is the y_hat of the frame before: a latent, so the encoder never needs D.
 """
@@ -69,7 +69,11 @@ class CodecModel(nn.Module):
         return y_hat if kind == KEYFRAME else self.context_decoder(y_hat, y_ref)
 
     def decode(
-        self, indices: list[Int[Array, "b h w g"]], y_ref: Float[Array, "b h w c"] | None, codebooks: Codebooks, kind: str
+        self,
+        indices: list[Int[Array, "b h w g"]],
+        y_ref: Float[Array, "b h w c"] | None,
+        codebooks: Codebooks,
+        kind: str,
     ) -> Float[Array, "b h w c"]:
         """y_hat of one frame from its indices: look-up, then `restore`."""
         codewords = [look_up(i, codebook) for i, codebook in zip(indices, codebooks, strict=True)]

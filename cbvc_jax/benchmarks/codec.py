@@ -2,8 +2,8 @@
 
 python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720 1920x1080] [--lengths 10 1000]
 
-Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the first
-GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included.
+Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the
+first GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ def _measure(task: dict[str, Any]) -> dict[str, float]:
         with cbvc_jax.open_video(task["clip"], size=(width, height)) as video:
             info, kept = video.info, list(itertools.islice(video, 8))
         frames = (cbvc_jax.VideoFrame(kept[i % len(kept)].rgb, i) for i in range(task["length"]))
-        file = Path(task["file"]).open("wb")
+        file = Path(task["file"]).open("wb")  # noqa: SIM115
         steps = cbvc_jax.encode(frames, file, model, info, task["rate"])
     else:
-        file = Path(task["file"]).open("rb")
+        file = Path(task["file"]).open("rb")  # noqa: SIM115
         steps = iter(cbvc_jax.StreamDecoder(file, model))
     with file:
         began = 0.0

@@ -1,7 +1,7 @@
 """Folders of videos and photographs, decoded once into memory-mapped frames that training reads at random.
 
 A video becomes one array of uint8 [frames, height, width, 3] a shot: cuts split it, repeated frames are left out.
-The cache is keyed by each file's name, size and time of change, so that a changed folder is decoded again where it must.
+The cache is keyed by each file's name, size and time of change, so that what has changed is decoded again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 python -m cbvc_jax.evaluation.table CLIP... --model tiny --out docs/results
 
-Every clip is encoded at every rate into a file, decoded by the ordinary decoder, and compared with its source. The anchor's
-points lie in OUT/anchors, ours in OUT/MODEL, one JSON file a clip; what is there already is not made again.
+Every clip is encoded at every rate into a file, decoded by the ordinary decoder, and compared with its source. The
+anchor's points lie in OUT/anchors, ours in OUT/MODEL, one JSON file a clip; what is there already is not made again.
 """
 
 from __future__ import annotations

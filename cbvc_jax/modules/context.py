@@ -3,7 +3,7 @@
     y_ctx = ctxE(y, y_ref)          y_hat = ctxD(y_ctx_hat, y_ref)
 
 The paper's modules are (cross-attention, RB) twice. Those of the small members start as "repeat the reference":
-y_ctx begins as y - y_ref, and y_hat as y_ref, which leaks a little every frame, so that errors fade instead of adding up.
+y_ctx begins as y - y_ref, and y_hat as y_ref, which leaks a little every frame, so that errors fade and do not add up.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@
                           |                                                               ^
                           +--latent head--> z2' - c2 --> stage 3: the same, without latent and side head
 
-Stages work at 1/16, 1/32 and 1/64 of the frame size. A stage has two groups: z is split in 2 x d channels, each searched
-in a codebook of its own. Codebooks are not parameters of these modules: they are passed in, so that keyframes and every
+Stages work at 1/16, 1/32 and 1/64 of the frame size. A stage has two groups: z is split in 2 x d channels, each
+searched in a codebook of its own. Codebooks are not parameters of these modules: they are passed in, so that keyframes and every
 rate of predicted frames bring their own to the same networks.
 """
 
@@ -141,9 +141,7 @@ def _conv_heads(p: Preset) -> dict[str, list[nn.Module]]:
         "latent": [Chain((rb, ab, conv(to_search))) for _ in inner],
         "dequantize": [Chain((ab, conv(c), rb)) for _ in range(STAGES)],
         "side": [Chain((ab, conv(c), rb)) for _ in inner],
-        "restore": [
-            Chain((ab, rb, lambda s=s: ResidualUp(p.latent_channels if s == 0 else c))) for s in range(STAGES)
-        ],
+        "restore": [Chain((ab, rb, lambda s=s: ResidualUp(p.latent_channels if s == 0 else c))) for s in range(STAGES)],
     }
 
 
