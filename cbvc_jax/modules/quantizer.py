@@ -9,8 +9,8 @@
                           +--latent head--> z2' - c2 --> stage 3: the same, without latent and side head
 
 Stages work at 1/16, 1/32 and 1/64 of the frame size. A stage has two groups: z is split in 2 x d channels, each
-searched in a codebook of its own. Codebooks are not parameters of these modules: they are passed in, so that keyframes and every
-rate of predicted frames bring their own to the same networks.
+searched in a codebook of its own. Codebooks are not parameters of these modules: they are passed in, so that keyframes
+and every rate of predicted frames bring their own to the same networks.
 """
 
 from __future__ import annotations
