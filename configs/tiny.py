@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
         {
             "keyframes": base.phase(steps=2500, batch=32, frames=1, crop=128, still_share=0.5, key_warmup=400),
             "gops": base.phase(
-                steps=4500, batch=6, frames=7, chunks=4, crop=128, still_share=0.15, predicted_warmup=200
+                steps=3100, batch=6, frames=7, chunks=4, crop=128, still_share=0.15, predicted_warmup=200
             ),
         }
     )

@@ -14,6 +14,7 @@ from cbvc_jax.weights import load_model, save_model
 AT_ONCE = 1e-9
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_after_every_step_ends_bit_identical(config, mini, tmp_path):
     whole = train(config, tmp_path / "whole")
     assert int(whole.step) == 10

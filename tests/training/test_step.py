@@ -21,7 +21,7 @@ def started(config):
     return init_state(config).replace(y_ref=empty_reference(config_preset(config), phases(config)[1]))
 
 
-@pytest.mark.parametrize("learn", ["ema", "gradient"])
+@pytest.mark.parametrize("learn", ["ema", pytest.param("gradient", marks=pytest.mark.slow)])
 def test_training_lowers_the_distortion_of_a_batch(config, frames, learn):
     config.codebook.learn = learn
     config.lr_warmup = 1

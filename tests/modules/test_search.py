@@ -1,0 +1,112 @@
+"""Codebook search against brute force in float64, look-up, straight-through gradients and filled grids."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cbvc_jax.modules import search as module
+from cbvc_jax.modules.search import fill_grid, look_up, search, search_group, straight_through
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def distances(z, codebook):
+    z, codebook = z.astype(np.float64), codebook.astype(np.float64)
+    return ((z[:, None] - codebook[None]) ** 2).sum(-1)
+
+
+def assert_nearest(z, codebook, found):
+    d = distances(z, codebook)
+    excess = d[np.arange(len(z)), np.asarray(found)] - d.min(axis=1)
+    assert excess.max() <= 1e-5 * (1 + d.min(axis=1)).max()
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 63, 64, 65, 128, 512, 640])
+@pytest.mark.parametrize("d", [1, 16, 64])
+def test_finds_the_nearest_codeword(size, d):
+    z, codebook = normal(40, d), normal(size, d, seed=1)
+    assert_nearest(z, codebook, search_group(z, codebook))
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 9, 31])
+def test_blocks_of_positions_change_nothing(monkeypatch, n):
+    z, codebook = normal(n, 6), normal(256, 6, seed=1)
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 4 * 256)
+    found = search_group(z, codebook)
+    assert found.shape == (n,) and found.dtype == jnp.int32
+    assert_nearest(z, codebook, found)
+
+
+def test_a_block_never_holds_less_than_one_position(monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 1)
+    z, codebook = normal(5, 4), normal(128, 4, seed=1)
+    assert_nearest(z, codebook, search_group(z, codebook))
+
+
+@pytest.mark.parametrize("size", [8, 64, 256])
+def test_the_lowest_index_wins_a_tie(size):
+    # Small integers: scores are exact, and every codeword is there many times over.
+    rng = np.random.default_rng(2)
+    codebook = rng.integers(-1, 2, (size, 2)).astype(np.float32)
+    z = rng.integers(-2, 3, (100, 2)).astype(np.float32)
+    np.testing.assert_array_equal(search_group(z, codebook), distances(z, codebook).argmin(axis=1))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([64, 192]), st.floats(1e-3, 1e3))
+def test_codewords_find_themselves(seed, size, scale):
+    codebook = scale * normal(size, 8, seed=seed)
+    np.testing.assert_array_equal(search_group(codebook, codebook), np.arange(size))
+
+
+def test_memory_is_bounded():
+    z, codebook = jax.ShapeDtypeStruct((4096, 8), jnp.float32), jax.ShapeDtypeStruct((8192, 8), jnp.float32)
+    compiled = jax.jit(search_group).lower(z, codebook).compile()
+    # All scores at once would take 128 MiB; a block of them takes 12.
+    assert compiled.memory_analysis().temp_size_in_bytes < 20 * 2**20
+
+
+def test_groups_have_their_own_codebooks():
+    z, codebook = normal(2, 3, 4, 2, 5), normal(2, 128, 5, seed=1)
+    indices = search(z, codebook)
+    assert indices.shape == (2, 3, 4, 2)
+    words = look_up(indices, codebook)
+    for g in range(2):
+        assert_nearest(z[..., g, :].reshape(-1, 5), codebook[g], indices[..., g].reshape(-1))
+        np.testing.assert_array_equal(words[..., g, :], codebook[g][indices[..., g]])
+
+
+def test_no_gradient_passes_through_the_search():
+    def chosen(z, codebook):
+        return jnp.sum(look_up(search(z, codebook), codebook))
+
+    z, codebook = normal(1, 1, 2, 2, 3), normal(2, 4, 3, seed=1)
+    by_z, by_codebook = jax.grad(chosen, (0, 1))(z, codebook)
+    assert not by_z.any()
+    assert by_codebook.sum() == 1 * 1 * 2 * 2 * 3
+
+
+def test_straight_through_is_the_codeword_with_the_gradient_of_z():
+    z, words, weights = normal(3, 4), normal(3, 4, seed=1), normal(3, 4, seed=2)
+    np.testing.assert_allclose(straight_through(z, words), words, atol=1e-6)
+    by_z, by_words = jax.grad(lambda z, c: jnp.sum(weights * straight_through(z, c)), (0, 1))(z, words)
+    np.testing.assert_array_equal(by_z, weights)
+    assert not by_words.any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
+def test_outside_the_grid_the_nearest_index_is_repeated(rows, cols, more_rows, more_cols):
+    h, w = rows + more_rows, cols + more_cols
+    indices = np.arange(h * w * 2).reshape(1, h, w, 2)
+    filled = np.asarray(fill_grid(indices, rows, cols))
+    for i in range(h):
+        for j in range(w):
+            np.testing.assert_array_equal(filled[0, i, j], indices[0, min(i, rows - 1), min(j, cols - 1)])
