@@ -8,6 +8,8 @@ y_ref is the y_hat of the frame before: a latent, so the encoder never needs D.
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,8 +58,8 @@ class CodecModel(nn.Module):
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
     ) -> list[StageCode]:
-        """Codes of one frame; a keyframe has kind "key" and no y_ref (equations 1 and 3)."""
-        if kind != KEYFRAME:
+        """Codes of one frame; a keyframe has kind "key" and y_ref None (equations 1 and 3)."""
+        if y_ref is not None:
             y = self.context_encoder(y, y_ref)
         return self.quantizer.encode(y, codebooks, kind, grids, quantised_stages)
 
@@ -66,7 +68,7 @@ class CodecModel(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """y_hat of one frame from its codewords (equations 2 and 4)."""
         y_hat = self.quantizer.decode(codewords, kind)
-        return y_hat if kind == KEYFRAME else self.context_decoder(y_hat, y_ref)
+        return y_hat if y_ref is None else self.context_decoder(y_hat, y_ref)
 
     def decode(
         self,
@@ -112,6 +114,7 @@ def init_params(rng: Array, preset: Preset) -> tuple[Params, CodebookSet]:
     @jax.jit
     def init(params_rng: Array, codebook_rng: Array) -> tuple[Params, CodebookSet]:
         codebooks = init_codebooks(codebook_rng, preset)
-        return CodecModel(preset).init(params_rng, frame, codebooks, method="touch_all")["params"], codebooks
+        variables: Any = CodecModel(preset).init(params_rng, frame, codebooks, method="touch_all")
+        return variables["params"], codebooks
 
     return init(params_rng, codebook_rng)

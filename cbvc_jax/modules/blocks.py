@@ -77,7 +77,8 @@ class ResidualBlock(nn.Module):
         if skip is None:
             skip = x if x.shape[-1] == self.features else nn.Dense(self.features, name="skip")(x)
         u = Conv3(self.features, name="first")(nn.silu(x))
-        return skip + Conv3(self.features, name="second")(nn.silu(u))
+        branch = Conv3(self.features, name="second")(nn.silu(u))
+        return skip + branch  # pyright: ignore[reportOptionalOperand]
 
 
 class ResidualDown(nn.Module):
@@ -86,7 +87,7 @@ class ResidualDown(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 f"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
         skip = Conv3(self.features, stride=2, name="skip")(x)
         u = GDN(name="gdn")(Conv3(self.features, stride=2, name="first")(nn.silu(x)))
         return skip + Conv3(self.features, name="second")(u)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from cbvc_jax.modules.blocks import AttentionBlock, Conv3, ResidualBlock, ResidualDown, ResidualUp, pixel_shuffle
 from cbvc_jax.modules.compact import CompactStack
@@ -64,11 +64,11 @@ class Decoder(nn.Module):
         return pixel_shuffle(Conv3(12, name="output")(x), 2)
 
 
-def to_unit(frames: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
+def to_unit(frames: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
     """8-bit frames as float32 in [0, 1]."""
     return frames.astype(jnp.float32) * (1.0 / 255.0)
 
 
-def to_8bit(x_hat: Float[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
+def to_8bit(x_hat: Float[Array, "*b h w 3"]) -> UInt8[Array, "*b h w 3"]:
     """Frames in [0, 1] as uint8, rounded to the nearest level and clipped."""
     return jnp.clip(jnp.round(x_hat * 255.0), 0.0, 255.0).astype(jnp.uint8)

@@ -1,4 +1,4 @@
-"""The training run as one page: batches in, steps, codebooks started where a warm-up ends, metrics and checkpoints out."""
+"""The training run as one page: batches in, steps, codebooks started after a warm-up, metrics and checkpoints out."""
 
 from __future__ import annotations
 
@@ -92,9 +92,7 @@ def _run_phase(state, config, phase, start, clips, writer, checkpoints, stop, de
     return state
 
 
-def plan_for(
-    config: ml_collections.FrozenConfigDict, phase: ml_collections.ConfigDict, n: int
-) -> tuple[str, Schedule]:
+def plan_for(config: ml_collections.FrozenConfigDict, phase: ml_collections.ConfigDict, n: int) -> tuple[str, Schedule]:
     """Rate and schedule of step n of a phase: sessions take turns through the rates, shifted from chunk to chunk."""
     session, chunk = divmod(n, phase.chunks)
     schedule = Schedule(

@@ -1,4 +1,4 @@
-"""Starting codebooks from data: k-means over latents, one stage after the other, since each codes what the last left."""
+"""Starting codebooks from data: k-means over latents, stage after stage, since each codes what the last one left."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
                                                      +--> y[1:]: scan of ctxE, VQ, ctxD from y_ref
     y_hat --D, all frames at once--> x_hat
 
-A chunk begins with the frame that the one before ended with. It is coded as a keyframe, always; predicted frames go on from
-the last chunk's latents of it where a session goes on, so that training sees the drift of long GOPs.
+A chunk begins with the frame that the one before ended with. It is coded as a keyframe, always; predicted frames go on
+from the last chunk's latents of it where a session goes on, so that training sees the drift of long GOPs.
 """
 
 from __future__ import annotations
@@ -146,9 +146,7 @@ def make_step(config: ml_collections.FrozenConfigDict, rate: str):
     preset = config_preset(config)
     optimizer = make_optimizer(config)
 
-    def step(
-        state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule
-    ) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule) -> tuple[TrainState, Metrics]:
         x = to_unit(frames)
         trained = learned(config, state.params, state.codebooks)
         grad_fn = jax.value_and_grad(_loss, has_aux=True)
@@ -200,7 +198,8 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, chunk: Chun
                 learn_by_average=config.codebook.learn == "ema",
             )
             live = s < schedule.stages(kind)
-            books[s], means[s] = jax.tree.map(lambda a, b, live=live: jnp.where(live, a, b), (book, mean), (books[s], means[s]))
+            before = (books[s], means[s])
+            books[s], means[s] = jax.tree.map(lambda a, b, live=live: jnp.where(live, a, b), (book, mean), before)
             restarts[f"{kind}_{s + 1}"] = jnp.where(live, restarted, 0)
         codebooks[kind], averages[kind] = tuple(books), tuple(means)
     return codebooks, averages, restarts
@@ -213,7 +212,8 @@ def make_probe(config: ml_collections.FrozenConfigDict, rate: str):
 
     @jax.jit
     def probe(state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule):
-        chunk = run_chunk(preset, state.params, state.codebooks, to_unit(frames), state.y_ref, rate, schedule, config.unroll)
+        x = to_unit(frames)
+        chunk = run_chunk(preset, state.params, state.codebooks, x, state.y_ref, rate, schedule, config.unroll)
         z = {k: [c.z.reshape(-1, *c.z.shape[-2:]) for c in codes] for k, codes in chunk.codes.items()}
         return chunk.x_hat, z, chunk.y_last
 

@@ -55,7 +55,8 @@ def test_a_step_that_is_not_finite_changes_nothing(config, frames):
     frozen = ml_collections.FrozenConfigDict(config)
     state = started(config)
     params = jax.tree.map(lambda a: a, state.params)
-    params["decoder"]["stack"]["outward"]["dense"]["bias"] = params["decoder"]["stack"]["outward"]["dense"]["bias"] * np.nan
+    output = params["decoder"]["stack"]["outward"]["dense"]
+    output["bias"] = output["bias"] * np.nan
     broken = state.replace(params=params)
     kept = jax.device_get(broken)
     after, metrics = make_step(frozen, "high")(broken, frames, Schedule())
