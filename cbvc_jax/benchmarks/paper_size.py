@@ -59,9 +59,9 @@ class _Stopwatch:
         self.compile_s = 0.0
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, duration: float, **_: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: Any) -> None:
         if event.startswith("/jax/core/compile/"):
-            self.compile_s += duration
+            self.compile_s += duration_secs
 
     def __call__(self, call: Callable[[], Any]) -> tuple[float, Any]:
         """Seconds of `call` without compilation, until nothing is in flight, and its result."""
