@@ -75,7 +75,9 @@ def clip(tmp_path_factory, moving) -> Path:
 def stream(tmp_path_factory, clip, model_folder) -> Path:
     """The clip as a stream in GOPs of three frames."""
     path = tmp_path_factory.mktemp("stream") / "clip.cbv"
+    before = signal.getsignal(signal.SIGTERM)
     assert main(["encode", str(clip), str(path), "--model", str(model_folder), "--rate", "low", "--gop", str(GOP)]) == 0
+    signal.signal(signal.SIGTERM, before)
     return path
 
 
