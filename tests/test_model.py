@@ -1,0 +1,108 @@
+"""The codec as functions, on a model small enough to compile in seconds: a decoder gets what the encoder keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from cbvc_jax.geometry import stage_grids
+from cbvc_jax.model import CodecModel, init_codebooks, init_params
+from cbvc_jax.presets import KEYFRAME, get_preset
+
+SIZES = {
+    "latent_channels": 16,
+    "stage_channels": 16,
+    "codeword_dim": 4,
+    "heads": 2,
+    "head_dim": 4,
+    "key_sizes": (32, 16, 8),
+    "predicted_sizes": (("high", (32, 16, 8)), ("low", (4, 16, 8))),
+}
+PRESET = dataclasses.replace(get_preset("tiny"), **SIZES)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """(function that applies a method, codebooks)."""
+    params, codebooks = init_params(jax.random.key(0), PRESET)
+
+    @functools.partial(jax.jit, static_argnames=("method", "kind", "grids"))
+    def apply(method, *args, **static):
+        return CodecModel(PRESET).apply({"params": params}, *args, method=method, **static)
+
+    return apply, codebooks
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return jax.random.uniform(jax.random.key(3), (2, 64, 128, 3))
+
+
+def test_sizes(model, frames):
+    apply, codebooks = model
+    y = apply("latents", frames)
+    assert y.shape == (2, 8, 16, 16)
+    codes = apply("encode", y, None, codebooks[KEYFRAME], kind=KEYFRAME)
+    assert [code.indices.shape for code in codes] == [(2, 4, 8, 2), (2, 2, 4, 2), (2, 1, 2, 2)]
+    y_hat = apply("restore", [code.codewords for code in codes], None, kind=KEYFRAME)
+    assert y_hat.shape == y.shape
+    assert apply("picture", y_hat).shape == frames.shape
+
+
+@pytest.mark.parametrize("kind", [KEYFRAME, "high", "low"])
+def test_decoding_indices_equals_what_training_restores(model, frames, kind):
+    apply, codebooks = model
+    y = apply("latents", frames)
+    y_ref = None if kind == KEYFRAME else 0.5 * y[::-1]
+    codes = apply("encode", y, y_ref, codebooks[kind], kind=kind)
+    trained_with = apply("restore", [code.codewords for code in codes], y_ref, kind=kind)
+    decoded = apply("decode", [code.indices for code in codes], y_ref, codebooks[kind], kind=kind)
+    np.testing.assert_allclose(decoded, trained_with, atol=1e-4)
+    sizes = PRESET.codebook_sizes(kind)
+    assert all(code.indices.min() >= 0 and code.indices.max() < k for code, k in zip(codes, sizes, strict=True))
+
+
+def test_a_predicted_frame_depends_on_its_reference(model, frames):
+    apply, codebooks = model
+    y = apply("latents", frames)
+    one, other = (apply("encode", y, ref, codebooks["high"], kind="high")[0].z for ref in (y, 0.0 * y))
+    assert not np.allclose(one, other)
+    indices = [code.indices for code in apply("encode", y, y, codebooks["high"], kind="high")]
+    one, other = (apply("decode", indices, ref, codebooks["high"], kind="high") for ref in (y, 0.0 * y))
+    assert not np.allclose(one, other)
+
+
+def test_only_the_sent_part_of_the_grids_matters_to_the_decoder(model, frames):
+    apply, codebooks = model
+    grids = stage_grids(40, 72)
+    codes = apply("encode", apply("latents", frames), None, codebooks[KEYFRAME], kind=KEYFRAME, grids=grids)
+    for code, (rows, cols) in zip(codes, grids, strict=True):
+        indices = np.asarray(code.indices)
+        for i in range(rows, indices.shape[1]):
+            np.testing.assert_array_equal(indices[:, i], indices[:, rows - 1])
+        for j in range(cols, indices.shape[2]):
+            np.testing.assert_array_equal(indices[:, :, j], indices[:, :, cols - 1])
+
+
+def test_codebooks_have_the_scale_that_the_paper_starts_from():
+    codebooks = init_codebooks(jax.random.key(0), get_preset("tiny"))
+    assert set(codebooks) == {"key", "high", "medium", "low"}
+    assert codebooks["medium"][0].shape == (2, 64, 16)
+    np.testing.assert_allclose(np.std(codebooks["key"][0]), np.sqrt(2 / (5 * 16)), rtol=0.01)
+
+
+def test_parameters_of_tiny_keep_their_names_and_shapes():
+    """Trained models on disk depend on them; a change here is a breaking change."""
+    params, _ = jax.eval_shape(lambda: init_params(jax.random.key(0), get_preset("tiny")))
+    shapes = {"/".join(k.key for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    assert len(shapes) == 179
+    assert shapes["encoder/stack/inward/dense/kernel"] == (192, 96)
+    assert shapes["context_decoder/leak"] == (96,)
+    assert shapes["context_encoder/attention_0/bias"] == (4, 16, 64)
+    assert shapes["quantizer/encode_affines_0/scale"] == (4, 128)
+    assert shapes["quantizer/restore_heads_2/block_1/conv/kernel"] == (3, 3, 128, 64)
+    assert shapes["decoder/stack/outward/dense/kernel"] == (96, 192)
