@@ -11,30 +11,28 @@ from hypothesis import strategies as st
 
 from cbvc_jax.modules.attention import CrossAttention, attend_window, cut_windows, join_windows
 
+from .weights import normal, random_params
+
 CHANNELS, HEADS, HEAD_DIM = 6, 2, 3
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def windows_by_patches(x, window, padding):
     """The same windows by XLA's own patch extraction."""
     size = window + 2 * padding
-    b, _, _, c = x.shape
+    c = x.shape[-1]
     patches = jax.lax.conv_general_dilated_patches(
         x, (size, size), (window, window), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     return np.asarray(patches).reshape(-1, c, size * size).transpose(0, 2, 1)
 
 
-@pytest.mark.parametrize(("window", "padding"), [(4, 2), (4, 0), (2, 1), (2, 3), (1, 1), (3, 1)])
+@pytest.mark.parametrize(("window", "padding"), [(4, 2), (4, 0), (2, 3), (3, 1)])
 def test_windows_are_bit_equal_to_patches(window, padding):
     x = normal(2, 2 * window, 3 * window, 3)
     np.testing.assert_array_equal(cut_windows(x, window, padding), windows_by_patches(x, window, padding))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(1, 4), st.integers(0, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2))
 def test_windows_are_slices_of_the_padded_latents(window, padding, rows, cols, b):
     x = normal(b, rows * window, cols * window, 2)
@@ -46,14 +44,16 @@ def test_windows_are_slices_of_the_padded_latents(window, padding, rows, cols, b
         for i in range(rows)
         for j in range(cols)
     ]
-    np.testing.assert_array_equal(cut_windows(x, window, padding), np.stack(expected))
+    found = jax.jit(cut_windows, static_argnums=(1, 2))(x, window, padding)
+    np.testing.assert_array_equal(found, np.stack(expected))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 2))
 def test_joining_undoes_cutting(window, rows, cols, b):
     x = normal(b, rows * window, cols * window, 3)
-    np.testing.assert_array_equal(join_windows(cut_windows(x, window), *x.shape[:3], window), x)
+    there_and_back = jax.jit(lambda x: join_windows(cut_windows(x, window), *x.shape[:3], window))
+    np.testing.assert_array_equal(there_and_back(x), x)
 
 
 def test_attention_of_one_window():
@@ -112,19 +112,16 @@ def reference(params, y, y_ref, window, padding):
 def test_against_attention_written_out(window, padding, h, w, position_bias):
     y, y_ref = normal(2, h, w, CHANNELS), normal(2, h, w, CHANNELS, seed=1)
     module = CrossAttention(window, padding, HEADS, HEAD_DIM, position_bias)
-    params = jax.jit(module.init)(jax.random.key(0), y, y_ref)["params"]
-    # Values of their own everywhere, so that no term of the formula goes unseen.
-    leaves, tree = jax.tree.flatten(params)
-    params = jax.tree.unflatten(tree, [leaf + 0.5 * normal(*leaf.shape, seed=i) for i, leaf in enumerate(leaves)])
-    out = module.apply({"params": params}, y, y_ref)
+    params = random_params(module, y, y_ref)
+    out = jax.jit(module.apply)({"params": params}, y, y_ref)
     np.testing.assert_allclose(out, reference(params, y, y_ref, window, padding), atol=2e-4)
 
 
 def test_positions_that_fill_no_window_get_nothing():
     y = normal(1, 6, 7, CHANNELS)
     module = CrossAttention(4, 2, HEADS, HEAD_DIM)
-    params = module.init(jax.random.key(0), y, y)
-    out = np.asarray(module.apply(params, y, y))
+    params = {"params": random_params(module, y, y)}
+    out = np.asarray(jax.jit(module.apply)(params, y, y))
     assert out[:, :4, :4].all()
     assert not out[:, 4:].any() and not out[:, :, 4:].any()
     small = y[:, :3, :3]
@@ -141,7 +138,8 @@ def test_projections_have_no_bias_and_the_sizes_of_the_paper():
 def test_the_position_bias_starts_near_the_own_position():
     module = CrossAttention(2, 1, 1, 2, position_bias=True)
     y = jnp.zeros((1, 2, 2, 2))
-    bias = np.asarray(module.init(jax.random.key(0), y, y)["params"]["bias"]).reshape(2, 2, 4, 4)
+    bias = jax.jit(lambda: module.init(jax.random.key(0), y, y)["params"]["bias"])()
+    bias = np.asarray(bias).reshape(2, 2, 4, 4)
     for i in range(2):
         for j in range(2):
             # The query at (i, j) is the key at (i + padding, j + padding).

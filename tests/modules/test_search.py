@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from cbvc_jax.modules import search as module
 from cbvc_jax.modules.search import fill_grid, look_up, search, search_group, straight_through
 
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+from .weights import normal
 
 
 def distances(z, codebook):
     z, codebook = z.astype(np.float64), codebook.astype(np.float64)
     return ((z[:, None] - codebook[None]) ** 2).sum(-1)
+
+
+jitted = jax.jit(search_group)
 
 
 def assert_nearest(z, codebook, found):
@@ -28,18 +29,17 @@ def assert_nearest(z, codebook, found):
     assert excess.max() <= 1e-5 * (1 + d.min(axis=1)).max()
 
 
-@pytest.mark.parametrize("size", [1, 2, 8, 63, 64, 65, 128, 512, 640])
-@pytest.mark.parametrize("d", [1, 16, 64])
+@pytest.mark.parametrize(("size", "d"), [(1, 16), (2, 64), (8, 16), (63, 3), (64, 1), (65, 16), (128, 1), (640, 64)])
 def test_finds_the_nearest_codeword(size, d):
     z, codebook = normal(40, d), normal(size, d, seed=1)
-    assert_nearest(z, codebook, search_group(z, codebook))
+    assert_nearest(z, codebook, jitted(z, codebook))
 
 
-@pytest.mark.parametrize("n", [1, 3, 4, 5, 8, 9, 31])
+@pytest.mark.parametrize("n", [1, 4, 5, 8, 31])
 def test_blocks_of_positions_change_nothing(monkeypatch, n):
     z, codebook = normal(n, 6), normal(256, 6, seed=1)
     monkeypatch.setattr(module, "BLOCK_ELEMENTS", 4 * 256)
-    found = search_group(z, codebook)
+    found = jax.jit(lambda z: search_group(z, codebook))(z)
     assert found.shape == (n,) and found.dtype == jnp.int32
     assert_nearest(z, codebook, found)
 
@@ -56,14 +56,14 @@ def test_the_lowest_index_wins_a_tie(size):
     rng = np.random.default_rng(2)
     codebook = rng.integers(-1, 2, (size, 2)).astype(np.float32)
     z = rng.integers(-2, 3, (100, 2)).astype(np.float32)
-    np.testing.assert_array_equal(search_group(z, codebook), distances(z, codebook).argmin(axis=1))
+    np.testing.assert_array_equal(jitted(z, codebook), distances(z, codebook).argmin(axis=1))
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([64, 192]), st.floats(1e-3, 1e3))
 def test_codewords_find_themselves(seed, size, scale):
-    codebook = scale * normal(size, 8, seed=seed)
-    np.testing.assert_array_equal(search_group(codebook, codebook), np.arange(size))
+    codebook = np.float32(scale) * normal(size, 8, seed=seed)
+    np.testing.assert_array_equal(jitted(codebook, codebook), np.arange(size))
 
 
 def test_memory_is_bounded():
@@ -101,12 +101,12 @@ def test_straight_through_is_the_codeword_with_the_gradient_of_z():
     assert not by_words.any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 3), st.integers(0, 3))
 def test_outside_the_grid_the_nearest_index_is_repeated(rows, cols, more_rows, more_cols):
     h, w = rows + more_rows, cols + more_cols
     indices = np.arange(h * w * 2).reshape(1, h, w, 2)
-    filled = np.asarray(fill_grid(indices, rows, cols))
+    filled = np.asarray(jax.jit(fill_grid, static_argnums=(1, 2))(indices, rows, cols))
     for i in range(h):
         for j in range(w):
             np.testing.assert_array_equal(filled[0, i, j], indices[0, min(i, rows - 1), min(j, cols - 1)])
