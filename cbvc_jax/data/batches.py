@@ -1,7 +1,8 @@
 """Batches of training clips: what is in batch n depends on (seed, n) alone.
 
-A session is a run of chunks that follow each other in time; each begins with the frame that the last one ended with. Crop, speed, direction and mirroring are drawn once a session and clip. A clip that
-is too short runs back and forth; a photograph becomes a clip by moving the crop across it.
+A session is a run of chunks that follow each other in time; each begins with the frame that the last one ended with.
+Crop, speed, direction and mirroring are drawn once a session and clip. A clip that is too short runs back and forth; a
+photograph becomes a clip by moving the crop across it.
 """
 
 from __future__ import annotations
