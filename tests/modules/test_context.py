@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,25 +20,36 @@ TINY = dataclasses.replace(get_preset("tiny"), latent_channels=16)
 PAPER = dataclasses.replace(get_preset("wca4"), latent_channels=8, heads=2, head_dim=4)
 
 
+@functools.cache
+def _initial(module):
+    y = jnp.zeros((1, 4, 4, 16))
+    return jax.jit(module(TINY).init)(jax.random.key(0), y, y)
+
+
+def untrained(module, silent=False):
+    """Parameters that training starts from, whatever the size of the latents; `silent`: attention adds nothing."""
+    params = jax.tree.map(np.array, _initial(module))
+    if silent:
+        params["params"]["attention_0"]["output"]["dense"]["kernel"] *= 0.0
+    return params
+
+
 def test_an_untrained_decoder_repeats_the_reference():
     y_ref, y_ctx = normal(1, 8, 8, 16), np.zeros((1, 8, 8, 16), np.float32)
     module = CompactContextDecoder(TINY)
-    params = jax.jit(module.init)(jax.random.key(0), y_ctx, y_ref)
     run = jax.jit(module.apply)
-    correction = run(params, y_ctx, y_ref) - (1 - INITIAL_LEAK) * y_ref
+    correction = run(untrained(CompactContextDecoder), y_ctx, y_ref) - (1 - INITIAL_LEAK) * y_ref
     assert np.sqrt(np.mean(np.square(correction))) < 0.2
     # What stays is what attention adds; silenced, the reference is repeated as it is.
-    params["params"]["attention_0"]["output"]["dense"]["kernel"] *= 0.0
-    still = run(params, y_ctx, y_ref)
+    still = run(untrained(CompactContextDecoder, silent=True), y_ctx, y_ref)
     np.testing.assert_allclose(still, (1 - INITIAL_LEAK) * y_ref, atol=1e-6)
 
 
 def test_the_leak_is_per_channel_and_never_leaves_its_range():
     y_ref, y_ctx = normal(1, 4, 4, 16), np.zeros((1, 4, 4, 16), np.float32)
     module = CompactContextDecoder(TINY)
-    params = jax.jit(module.init)(jax.random.key(0), y_ctx, y_ref)
-    params["params"]["attention_0"]["output"]["dense"]["kernel"] *= 0.0
-    params["params"]["leak"] = jnp.linspace(-1.0, 2.0, 16)
+    params = untrained(CompactContextDecoder, silent=True)
+    params["params"]["leak"] = np.linspace(-1.0, 2.0, 16, dtype=np.float32)
     keep = 1.0 - np.clip(np.linspace(-1.0, 2.0, 16), 0.01, 1.0)
     np.testing.assert_allclose(jax.jit(module.apply)(params, y_ctx, y_ref), keep * y_ref, atol=1e-5)
 
@@ -45,7 +57,7 @@ def test_the_leak_is_per_channel_and_never_leaves_its_range():
 def test_an_untrained_encoder_gives_the_difference():
     y, y_ref = normal(1, 8, 8, 16), normal(1, 8, 8, 16, seed=1)
     module = CompactContextEncoder(TINY)
-    params = jax.jit(module.init)(jax.random.key(0), y, y_ref)
+    params = untrained(CompactContextEncoder)
     error = jax.jit(module.apply)(params, y, y_ref) - (y - y_ref)
     assert np.sqrt(np.mean(np.square(error))) < 0.2 * np.sqrt(np.mean(np.square(y - y_ref)))
 
@@ -83,7 +95,7 @@ def test_an_untrained_decoder_does_not_drift_away():
     """Fed with its own output it settles: attention adds as much every frame, and the leak takes as much away."""
     y_ref, nothing = normal(1, 4, 4, 16), np.zeros((1, 4, 4, 16), np.float32)
     module = CompactContextDecoder(TINY)
-    params = jax.jit(module.init)(jax.random.key(0), nothing, y_ref)
+    params = untrained(CompactContextDecoder)
     run = jax.jit(module.apply)
     y, sizes = y_ref, []
     for _ in range(200):
