@@ -24,7 +24,7 @@ def main(_: list[str]) -> None:
     use_compilation_cache()
     logging.info("devices: %s", jax.devices())
     try:
-        train(CONFIG.value, WORKDIR.value, STOP_AFTER.value)
+        train(CONFIG.value, str(WORKDIR.value), STOP_AFTER.value)
     except CbvcError as error:
         sys.exit(f"train.py: {error}")
 

@@ -34,7 +34,7 @@ _HOMES = {
     "summarize": "bitstream",
     "Decoder": "codec",
     "Encoder": "codec",
-    "StreamDecoder": "codec",
+    "StreamDecoder": "stream",
     "encode": "codec",
     "VideoFrame": "video",
     "VideoInfo": "video",
@@ -47,9 +47,10 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from cbvc_jax.bitstream import StreamHeader, StreamReader, StreamWriter, summarize
-    from cbvc_jax.codec import Decoder, Encoder, StreamDecoder, encode
+    from cbvc_jax.codec import Decoder, Encoder, encode
     from cbvc_jax.errors import BitstreamError, CbvcError, ModelError, UsageError, VideoError
     from cbvc_jax.presets import PRESETS, Preset
+    from cbvc_jax.stream import StreamDecoder
     from cbvc_jax.video import VideoFrame, VideoInfo, create_video, open_video
     from cbvc_jax.weights import Model, load_model, save_model
 

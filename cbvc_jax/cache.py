@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import jax
 import platformdirs
 
 
@@ -16,6 +15,8 @@ def cache_folder() -> Path:
 
 def use_compilation_cache() -> None:
     """Turns JAX's persistent compilation cache on; a folder that cannot be written to only costs the time."""
+    import jax
+
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_raise_persistent_cache_errors", False)

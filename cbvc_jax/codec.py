@@ -1,4 +1,4 @@
-"""Frames <-> bytes in bounded memory: `Encoder` and `Decoder` frame by frame, `encode` and `StreamDecoder` for streams.
+"""Frames <-> indices in bounded memory: `Encoder` and `Decoder`, frame by frame, and `encode` for whole streams.
 
     encode   frame --pad--> E, ctxE, search --> indices --> record
                                                   |
@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 from typing import IO, Any
 
 import jax
@@ -24,14 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
-from cbvc_jax.bitstream import FrameRecord, Loss, StreamHeader, StreamReader, StreamWriter
-from cbvc_jax.errors import BitstreamError, ModelError, UsageError
+from cbvc_jax.bitstream import StreamHeader, StreamWriter
+from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import padded_size, stage_grids
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.video import VideoFrame, VideoInfo
-from cbvc_jax.weights import Model, find_model
+from cbvc_jax.weights import Model
 
 DEFAULT_GOP = 32
 Frame = UInt8[np.ndarray, "h w 3"]
@@ -204,75 +203,3 @@ def encode(
             coded = encoder.push(frame.rgb)
             writer.write(coded.kind, coded.rate, frame.timestamp - shift, coded.indices)  # pyright: ignore
             yield coded
-
-
-class StreamDecoder:
-    """Frames of a stream, in order, while it arrives: an iterator of `VideoFrame`.
-
-    Args:
-      file: binary file or pipe.
-      model: what to decode with; by default the installed model that the stream names.
-      conceal: go on from the next keyframe after damage instead of raising.
-      start: seconds; frames before are not shown. In a file, decoding starts at the keyframe before.
-
-    Attributes:
-      header: of the stream.
-      info: of the frames.
-      losses: what damage cost, where `conceal` is on.
-
-    Raises:
-      BitstreamError: the stream is damaged, or cut short (after the frames before the cut).
-      ModelError: `model` is not the one that the stream was made with, or none is installed.
-    """
-
-    def __init__(
-        self,
-        file: IO[bytes],
-        model: Model | None = None,
-        *,
-        conceal: bool = False,
-        start: float | Fraction = 0,
-    ):
-        self._reader = StreamReader(file, conceal=conceal)
-        self.header = self._reader.header
-        self.model = find_model(self.header.model_sha256) if model is None else model
-        if self.model.sha256 != self.header.model_sha256:
-            raise ModelError(
-                f"this stream was made with model {self.header.model_sha256.hex()[:12]}, "
-                f"but '{self.model.name}' is {self.model.sha256.hex()[:12]}"
-            )
-        self._start_ticks = Fraction(start) / self.header.time_base
-        self._file = file
-        h = self.header
-        self.info = VideoInfo(
-            h.width, h.height, h.time_base, h.frame_rate, matrix=h.color_matrix, color_range=h.color_range
-        )
-
-    @property
-    def losses(self) -> list[Loss]:
-        return self._reader.losses
-
-    def __iter__(self) -> Iterator[VideoFrame]:
-        if self._start_ticks > 0 and self._file.seekable():
-            self._reader.seek(int(self._start_ticks))
-        decoder = Decoder(self.model, self.header.height, self.header.width)
-        waiting: tuple[Array, int] | None = None
-        damage: BitstreamError | None = None
-        records = iter(self._reader)
-        while True:
-            try:
-                record = next(records, None)
-            except BitstreamError as error:
-                record, damage = None, error
-            shown = None if record is None else self._decode(decoder, record)
-            # While the device works on this frame, the one before is handed out.
-            if waiting is not None:
-                yield VideoFrame(np.asarray(waiting[0]), waiting[1])
-            if record is None:
-                break
-            waiting = None if shown is None else (shown, record.timestamp)
-        if damage is not None:
-            raise damage
-
-    def _decode(self, decoder: Decoder, record: FrameRecord) -> Array | None:
-        return decoder.push(record.rate, record.indices, show=record.timestamp >= self._start_ticks)

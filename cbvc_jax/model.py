@@ -8,6 +8,7 @@ y_ref is the y_hat of the frame before: a latent, so the encoder never needs D.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -106,15 +107,14 @@ def init_codebooks(rng: Array, preset: Preset) -> CodebookSet:
 
 def init_params(rng: Array, preset: Preset) -> tuple[Params, CodebookSet]:
     """Fresh parameters and codebooks of a preset. Under `jax.eval_shape` it gives their shapes at no cost."""
-    params_rng, codebook_rng = jax.random.split(rng)
+    return _init_params(preset, *jax.random.split(rng))
+
+
+# Compiled, the forward pass that only names the parameters is dropped as dead.
+@functools.partial(jax.jit, static_argnums=0)
+def _init_params(preset: Preset, params_rng: Array, codebook_rng: Array) -> tuple[Params, CodebookSet]:
     side = max(FRAME_MULTIPLE, LATENT_STRIDE * preset.window)
     frame = jnp.zeros((1, side, side, 3), jnp.float32)
-
-    # Compiled, the forward pass that only names the parameters is dropped as dead.
-    @jax.jit
-    def init(params_rng: Array, codebook_rng: Array) -> tuple[Params, CodebookSet]:
-        codebooks = init_codebooks(codebook_rng, preset)
-        variables: Any = CodecModel(preset).init(params_rng, frame, codebooks, method="touch_all")
-        return variables["params"], codebooks
-
-    return init(params_rng, codebook_rng)
+    codebooks = init_codebooks(codebook_rng, preset)
+    variables: Any = CodecModel(preset).init(params_rng, frame, codebooks, method="touch_all")
+    return variables["params"], codebooks

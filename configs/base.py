@@ -35,7 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.preset = "wca4"
     # Rates of predicted frames. The paper trains one network a rate; with several, sessions take turns.
     config.rates = ("high",)
-    # d(x, x_hat) of equation 5: "mse" or "ms_ssim".
+    # d(x, x_hat) of equation 5: "mse", "log_mse" (PSNR) or "ms_ssim".
     config.distortion = "mse"
 
     config.data = ml_collections.ConfigDict()
@@ -44,11 +44,15 @@ def get_config() -> ml_collections.ConfigDict:
     # Where decoded frames are kept.
     config.data.cache = "~/.cache/cbvc_jax/clips"
 
-    # Adam's peak learning rate, reached after lr_warmup steps, cosine to final_lr_ratio of it over all phases.
+    # Adam's learning rate: rises for lr_warmup steps, stays, and falls linearly to final_lr_ratio of itself over the
+    # last lr_decay of all phases' steps (a share).
     config.lr = 1e-4
     config.lr_warmup = 200
+    config.lr_decay = 0.3
     config.final_lr_ratio = 0.01
     config.weight_decay = 0.0
+    # Share of the gradient that goes from a predicted frame to the one before. Below 1, chains do not explode.
+    config.reference_gradient = 1.0
     # Largest global norm of the gradient.
     config.clip_norm = 1.0
 

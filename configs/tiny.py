@@ -9,14 +9,17 @@ def get_config() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.preset = "tiny"
     config.rates = ("high", "medium", "low")
-    config.lr = 1.5e-3
+    config.distortion = "log_mse"
+    config.codebook.commitment = 0.01
+    config.lr = 1e-3
+    config.reference_gradient = 0.5
     config.lr_warmup = 200
     config.unroll = True
     config.phases = ml_collections.ConfigDict(
         {
-            "keyframes": base.phase(steps=2500, batch=32, frames=1, crop=128, still_share=0.5, key_warmup=400),
+            "keyframes": base.phase(steps=2000, batch=32, frames=1, crop=128, still_share=0.5, key_warmup=400),
             "gops": base.phase(
-                steps=3100, batch=6, frames=7, chunks=4, crop=128, still_share=0.15, predicted_warmup=200
+                steps=3800, batch=6, frames=7, chunks=4, crop=128, still_share=0.15, predicted_warmup=120
             ),
         }
     )

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from cbvc_jax.bitstream import StreamReader, TruncatedError
-from cbvc_jax.codec import Decoder, Encoder, StreamDecoder, encode
+from cbvc_jax.codec import Decoder, Encoder, encode
 from cbvc_jax.errors import BitstreamError, ModelError, UsageError
 from cbvc_jax.geometry import frame_bits, stage_grids
+from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import VideoFrame, VideoInfo
 
 

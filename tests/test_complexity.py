@@ -89,7 +89,7 @@ def test_encoding_and_decoding_are_sums_of_parts():
     assert complexity.decode_macs() == sum(complexity.parts[part].macs for part in DECODE_PARTS)
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("tiny", 8e3, 10e3), ("small", 33e3, 37e3)])
+@pytest.mark.parametrize(("name", "least", "most"), [("tiny", 8e3, 11e3), ("small", 33e3, 38e3)])
 def test_small_members_are_small(name, least, most):
     complexity = full_hd(name)
     assert least < complexity.per_pixel(complexity.table3.table3_macs) < most
@@ -101,9 +101,9 @@ def test_every_parameter_of_the_model_is_counted():
     assert complexity.network_parameters == sum(prod(leaf.shape) for leaf in jax.tree.leaves(params))
     in_codebooks = sum(prod(leaf.shape) for leaf in jax.tree.leaves(codebooks))
     assert complexity.all_parameters("high", "medium", "low") == complexity.network_parameters + in_codebooks
-    # What Table 3 would not see: position biases, the leak, and the affine layers of the kinds of frame.
+    # What Table 3 would not see: position biases, and the affine layers of the kinds of frame.
     unseen = complexity.network_parameters - complexity.table3.table3_parameters
-    assert unseen == 2 * 4 * 16 * 64 + 96 + 2 * 3 * 2 * 4 * 128
+    assert unseen == 2 * 4 * 16 * 64 + 2 * 3 * 2 * 4 * 128
 
 
 def test_a_frame_is_padded():

@@ -91,18 +91,18 @@ def test_only_the_sent_part_of_the_grids_matters_to_the_decoder(model, frames):
 def test_codebooks_have_the_scale_that_the_paper_starts_from():
     codebooks = init_codebooks(jax.random.key(0), get_preset("tiny"))
     assert set(codebooks) == {"key", "high", "medium", "low"}
-    assert codebooks["medium"][0].shape == (2, 64, 16)
-    np.testing.assert_allclose(np.std(codebooks["key"][0]), np.sqrt(2 / (5 * 16)), rtol=0.01)
+    assert codebooks["medium"][0].shape == (2, 64, 32)
+    np.testing.assert_allclose(np.std(codebooks["key"][0]), np.sqrt(2 / (5 * 32)), rtol=0.01)
 
 
 def test_parameters_of_tiny_keep_their_names_and_shapes():
     """Trained models on disk depend on them; a change here is a breaking change."""
     params, _ = jax.eval_shape(lambda: init_params(jax.random.key(0), get_preset("tiny")))
     shapes = {"/".join(k.key for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    assert len(shapes) == 179
+    assert len(shapes) == 184
     assert shapes["encoder/stack/inward/dense/kernel"] == (192, 96)
-    assert shapes["context_decoder/leak"] == (96,)
+    assert shapes["context_decoder/keep/dense/kernel"] == (96, 96)
     assert shapes["context_encoder/attention_0/bias"] == (4, 16, 64)
     assert shapes["quantizer/encode_affines_0/scale"] == (4, 128)
     assert shapes["quantizer/restore_heads_2/block_1/conv/kernel"] == (3, 3, 128, 64)
-    assert shapes["decoder/stack/outward/dense/kernel"] == (96, 192)
+    assert shapes["decoder/output/outward/dense/kernel"] == (4 * 96, 192)

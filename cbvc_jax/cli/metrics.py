@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     check_stdin(args.reference)
     check_stdin(args.test)
     from cbvc_jax.cache import use_compilation_cache
-    from cbvc_jax.codec import StreamDecoder
     from cbvc_jax.evaluation.compare import compare, format_table
+    from cbvc_jax.stream import StreamDecoder
     from cbvc_jax.video import open_video
     from cbvc_jax.weights import load_model
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,8 +33,6 @@ class OutputStream:
 def open_output(target: str) -> Iterator[OutputStream]:
     """The sink of `target`, a file name or "-". A file is renamed into place on success, and removed after an error."""
     if target == STDOUT:
-        if sys.stdout is None:
-            raise UsageError("- writes to standard output, but that is closed")
         write, close = stdout_writer()
         try:
             yield OutputStream("standard output", write)

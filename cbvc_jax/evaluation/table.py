@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from cbvc_jax.cache import use_compilation_cache
-from cbvc_jax.codec import DEFAULT_GOP, StreamDecoder, encode
+from cbvc_jax.codec import DEFAULT_GOP, encode
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.anchors import AnchorSettings, run_anchor
 from cbvc_jax.evaluation.compare import Comparison, compare
 from cbvc_jax.evaluation.curve import quality_at_bpp
+from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import open_video
 from cbvc_jax.weights import Model, load_model
 

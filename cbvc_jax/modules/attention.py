@@ -75,6 +75,9 @@ def join_windows(windows: Float[Array, "n s c"], b: int, h: int, w: int, window:
 class CrossAttention(nn.Module):
     """WCA(y, y_ref): what y_ref adds to y. It is zero where positions at the right and lower edge fill no window.
 
+    `steer` scales what the heads return before the output product mixes it: heads that look at neighbouring positions,
+    weighted by what a frame says of its motion, are how a latent moves by less than one position. Small members only.
+
     Attributes:
       window, padding: side of a query window, and what its key/value window adds on each side.
       heads, head_dim: the products are heads x head_dim wide.
@@ -88,14 +91,25 @@ class CrossAttention(nn.Module):
     position_bias: bool = False
 
     @nn.compact
-    def __call__(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(
+        self,
+        y: Float[Array, "b h w c"],
+        y_ref: Float[Array, "b h w c"],
+        steer: Float[Array, "b h w hd"] | None = None,
+    ) -> Float[Array, "b h w c"]:
         b, h, w, c = y.shape
         th, tw = h - h % self.window, w - w % self.window
         if not (th and tw):
             return jnp.zeros_like(y)
+        whole = (th, tw) == (h, w)
+
+        def tiled(x: Array) -> Array:
+            # Exports for any size turn even a slice of everything into a gather.
+            return x if whole else x[:, :th, :tw]
+
         width = self.heads * self.head_dim
-        current = nn.LayerNorm(name="norm_query")(y[:, :th, :tw])
-        reference = nn.LayerNorm(name="norm_reference")(y_ref[:, :th, :tw])
+        current = nn.LayerNorm(name="norm_query")(tiled(y))
+        reference = nn.LayerNorm(name="norm_reference")(tiled(y_ref))
         q = cut_windows(Pointwise(width, use_bias=False, name="query")(current), self.window)
         k = cut_windows(Pointwise(width, use_bias=False, name="key")(reference), self.window, self.padding)
         v = cut_windows(Pointwise(width, use_bias=False, name="value")(reference), self.window, self.padding)
@@ -105,9 +119,11 @@ class CrossAttention(nn.Module):
         q, k, v = (t.reshape(*t.shape[:2], self.heads, self.head_dim) for t in (q, k, v))
         out = jax.vmap(attend_window, in_axes=(0, 0, 0, None))(q, k, v, bias)
         out = join_windows(out.reshape(*out.shape[:2], width), b, th, tw, self.window)
+        if steer is not None:
+            out = out * tiled(steer)
         init = SMALL_INIT if self.position_bias else nn.initializers.lecun_normal()
         update = Pointwise(c, kernel_init=init, name="output")(out)
-        return jnp.pad(update, ((0, 0), (0, h - th), (0, w - tw), (0, 0)))
+        return update if whole else jnp.pad(update, ((0, 0), (0, h - th), (0, w - tw), (0, 0)))
 
 
 def _distance_bias(rng: Array, shape: tuple[int, int, int]) -> Float[Array, "heads n m"]:

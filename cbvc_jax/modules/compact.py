@@ -8,6 +8,8 @@ training, even as shifted sums: their backward pass takes as long as that of a d
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle
@@ -65,6 +67,33 @@ class CompactStack(nn.Module):
             return x
         init = SMALL_INIT if self.small_output else nn.initializers.lecun_normal()
         return pixel_shuffle(Pointwise(self.features * self.up**2, kernel_init=init, name="outward")(x), self.up)
+
+
+class LappedOutput(nn.Module):
+    """Blocks of `up` x `up` positions, each made of the four positions that surround it: no grid where blocks meet.
+
+    One product over 2 x 2 neighbours; blocks lie half a position off, and the frame's margin is cut.
+    """
+
+    features: int
+    up: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b up*h up*w f"]:
+        h, w = x.shape[1:3]
+        for axis in (1, 2):
+            last = x.shape[axis] - 1
+            x = jax.lax.concatenate([_cut(x, axis, 0, 1), x, _cut(x, axis, last, 1)], axis)
+        rows = [_cut(x, 1, i, h + 1) for i in range(2)]
+        corners = [_cut(row, 2, j, w + 1) for row in rows for j in range(2)]
+        blocks = Pointwise(self.features * self.up**2, name="outward")(jnp.concatenate(corners, axis=-1))
+        margin = self.up // 2
+        return _cut(_cut(pixel_shuffle(blocks, self.up), 1, margin, h * self.up), 2, margin, w * self.up)
+
+
+def _cut(x: Array, axis: int, start: int, count: int) -> Array:
+    """`count` positions of an axis. Plain indexing, and padding, become gathers when an export's sizes are symbols."""
+    return jax.lax.slice_in_dim(x, start, start + count, axis=axis)
 
 
 class KindAffine(nn.Module):

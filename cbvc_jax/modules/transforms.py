@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from cbvc_jax.modules.blocks import AttentionBlock, Conv3, ResidualBlock, ResidualDown, ResidualUp, pixel_shuffle
-from cbvc_jax.modules.compact import CompactStack
+from cbvc_jax.modules.compact import CompactStack, LappedOutput
 from cbvc_jax.presets import Preset
 
 
@@ -40,8 +40,8 @@ class Decoder(nn.Module):
     def __call__(self, y: Float[Array, "b h w c"]) -> Float[Array, "b 8*h 8*w 3"]:
         p = self.preset
         if p.blocks == "compact":
-            stack = CompactStack(p.decoder_depth, p.latent_channels, 3, up=8, name="stack")
-            x = stack(y)
+            x = CompactStack(p.decoder_depth, p.latent_channels, name="stack")(y)
+            x = LappedOutput(3, up=8, name="output")(x)
         else:
             x = self._light(y) if p.decoder == "light" else self._full(y)
         return 0.5 * (x + 1.0)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
-import ml_collections
 import orbax.checkpoint as ocp
 
-from cbvc_jax.training.state import TrainState, config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
 
 
 class Checkpoints:
     """The checkpoints below `workdir/checkpoints`."""
 
-    def __init__(self, workdir: str | Path, config: ml_collections.ConfigDict):
+    def __init__(self, workdir: str | Path, config: Config):
         self.config = config
         options = ocp.CheckpointManagerOptions(max_to_keep=config.keep_checkpoints)
         self.manager = ocp.CheckpointManager(Path(workdir).resolve() / "checkpoints", options=options)
@@ -33,7 +33,8 @@ class Checkpoints:
         abstract = jax.eval_shape(lambda: self._state_like(step))
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), abstract)
-        return self.manager.restore(step, args=ocp.args.StandardRestore(abstract))  # pyright: ignore[reportCallIssue]
+        state: Any = self.manager.restore(step, args=ocp.args.StandardRestore(abstract))  # pyright: ignore[reportCallIssue]
+        return state
 
     def _state_like(self, step: int) -> TrainState:
         """A state in the shapes of `step`: the carried latents have those of the phase that the step ended in."""

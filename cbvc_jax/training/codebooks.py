@@ -23,7 +23,7 @@ class CodebookAverages(NamedTuple):
       total: sum of the latents that use it.
     """
 
-    count: Float[Array, "g k"]
+    count: Float[Array, "g k"]  # pyright: ignore[reportIncompatibleMethodOverride]
     total: Float[Array, "g k d"]
 
 

@@ -23,7 +23,7 @@ from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.checkpoints import Checkpoints
 from cbvc_jax.training.codebooks import usage_and_perplexity
 from cbvc_jax.training.start import start_codebooks
-from cbvc_jax.training.state import TrainState, config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
 from cbvc_jax.training.step import Metrics, Schedule, make_probe, make_step
 
 
@@ -31,7 +31,7 @@ class TrainingError(CbvcError):
     """Training cannot go on: the gradients are not finite, or a checkpoint cannot be written."""
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | Path, stop_after_s: float | None = None) -> TrainState:
+def train(config: Config, workdir: str | Path, stop_after_s: float | None = None) -> TrainState:
     """Trains, or goes on with, the run in `workdir`, and returns the last state.
 
     SIGTERM and Ctrl-C save a checkpoint and return; so does the end of `stop_after_s` seconds.
@@ -65,13 +65,13 @@ def _run_phase(state, config, phase, start, clips, writer, checkpoints, stop, de
     first = int(state.step) - start
     if first == 0:
         state = state.replace(y_ref=empty_reference(config_preset(config), phase))
-    window: list[Metrics] = []
+    window: list[tuple[str, Metrics]] = []
     skipped, began = 0, time.perf_counter()
     for n, frames in zip(range(first, phase.steps), prefetch(batches, first, phase.steps), strict=True):
         state = _start_due_codebooks(state, config, phase, n, batches)
         rate, schedule = plan_for(config, phase, n)
         state, metrics = make_step(config, rate)(state, frames, schedule)
-        window.append({**metrics, "rate": rate})
+        window.append((rate, metrics))
         step = start + n + 1
         skipped = skipped + 1 if bool(metrics["skipped"]) else 0
         if skipped >= config.max_skipped:
@@ -92,7 +92,7 @@ def _run_phase(state, config, phase, start, clips, writer, checkpoints, stop, de
     return state
 
 
-def plan_for(config: ml_collections.FrozenConfigDict, phase: ml_collections.ConfigDict, n: int) -> tuple[str, Schedule]:
+def plan_for(config: Config, phase: Config, n: int) -> tuple[str, Schedule]:
     """Rate and schedule of step n of a phase: sessions take turns through the rates, shifted from chunk to chunk."""
     session, chunk = divmod(n, phase.chunks)
     schedule = Schedule(
@@ -112,7 +112,7 @@ def _start_due_codebooks(state, config, phase, n: int, batches: ClipBatches) -> 
     return state
 
 
-def _load_data(config: ml_collections.ConfigDict) -> list[Clip]:
+def _load_data(config: Config) -> list[Clip]:
     if not config.data.folders:
         raise UsageError("no training data: set --config.data.folders=DIR (several separated by ':')")
     crop = max(phase.crop for phase in phases(config))
@@ -128,19 +128,17 @@ def _stop_on_signals() -> list[str]:
     return received
 
 
-def _write_metrics(writer, step: int, state: TrainState, window: list[Metrics], seconds: float) -> None:
+def _write_metrics(writer, step: int, state: TrainState, window: list[tuple[str, Metrics]], seconds: float) -> None:
     """Means over the window: PSNR by kind and position, losses, restarts, usage and perplexity of every codebook."""
     scalars: dict[str, list[float]] = {}
-    for m in jax.device_get([{k: v for k, v in m.items() if k != "rate"} for m in window]):
+    for rate, m in jax.device_get(window):
         for name in ("loss", "commitment", "grad_norm", "skipped"):
             scalars.setdefault(name, []).append(float(m[name]))
         for name in (k for k in m if k.startswith("restarts/")):
             scalars.setdefault(name, []).append(float(m[name]))
-    for m in window:
-        psnr = np.asarray(m["psnr"])
-        scalars.setdefault("psnr/key", []).append(float(psnr[0]))
-        if len(psnr) > 1:
-            scalars.setdefault(f"psnr/{m['rate']}", []).append(float(psnr[1:].mean()))
+        scalars.setdefault("psnr/key", []).append(float(m["psnr"][0]))
+        if len(m["psnr"]) > 1:
+            scalars.setdefault(f"psnr/{rate}", []).append(float(m["psnr"][1:].mean()))
     values = {name: float(np.mean(v)) for name, v in scalars.items()}
     values["steps_per_s"] = len(window) / seconds
     for kind, stages in state.averages.items():

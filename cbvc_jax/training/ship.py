@@ -23,13 +23,13 @@ CARD = flags.DEFINE_string("card", None, "Its MODEL_CARD.md; an empty one otherw
 
 
 def main(_: list[str]) -> None:
-    checkpoints = Checkpoints(WORKDIR.value, CONFIG.value)
+    checkpoints = Checkpoints(str(WORKDIR.value), CONFIG.value)
     try:
         state = checkpoints.restore_latest()
         if state is None:
             raise ModelError(f"'{WORKDIR.value}' has no checkpoint")
         card = Path(CARD.value).read_text() if CARD.value else f"# {CONFIG.value.preset}\n\nNo card was given.\n"
-        identity = save_model(OUT.value, config_preset(CONFIG.value), state.params, state.codebooks, card)
+        identity = save_model(str(OUT.value), config_preset(CONFIG.value), state.params, state.codebooks, card)
     except CbvcError as error:
         sys.exit(f"ship: {error}")
     print(f"{OUT.value}: step {int(state.step)}, model {identity.hex()}")

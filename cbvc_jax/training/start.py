@@ -6,14 +6,13 @@ import logging
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from cbvc_jax.data.batches import ClipBatches
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.codebooks import kmeans, start_averages
-from cbvc_jax.training.state import TrainState
+from cbvc_jax.training.state import Config, TrainState
 from cbvc_jax.training.step import Schedule, make_probe
 
 START_BATCHES = 1 << 30
@@ -22,9 +21,7 @@ MAX_VECTORS = 65536
 MAX_BATCHES = 200
 
 
-def start_codebooks(
-    state: TrainState, config: ml_collections.FrozenConfigDict, batches: ClipBatches, kinds: tuple[str, ...]
-) -> TrainState:
+def start_codebooks(state: TrainState, config: Config, batches: ClipBatches, kinds: tuple[str, ...]) -> TrainState:
     """The state with the codebooks of `kinds` started from latents of fresh sessions."""
     codebooks, averages = dict(state.codebooks), dict(state.averages)
     for kind in kinds:
@@ -40,9 +37,7 @@ def start_codebooks(
     return state.replace(codebooks=codebooks, averages=averages)
 
 
-def _gather(
-    state: TrainState, config: ml_collections.FrozenConfigDict, batches: ClipBatches, kind: str, stage: int
-) -> tuple[np.ndarray, float]:
+def _gather(state: TrainState, config: Config, batches: ClipBatches, kind: str, stage: int) -> tuple[np.ndarray, float]:
     """Inputs [n, groups, d] of one stage's search with the stages before it quantised, and how many a step gives."""
     schedule = Schedule(True, stage, STAGES) if kind == KEYFRAME else Schedule(True, STAGES, stage)
     probe = make_probe(config, config.rates[0] if kind == KEYFRAME else kind)

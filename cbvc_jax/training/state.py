@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -14,9 +15,11 @@ from cbvc_jax.model import CodebookSet, Params, init_params
 from cbvc_jax.presets import KEYFRAME, Preset, get_preset
 from cbvc_jax.training.codebooks import CodebookAverages, start_averages
 
+Config = Any
+"""An ml_collections ConfigDict with the fields of configs/base.py; frozen where a compiled program depends on it."""
 
-@flax.struct.dataclass
-class TrainState:
+
+class TrainState(flax.struct.PyTreeNode):
     """State after `step` steps.
 
     Attributes:
@@ -36,33 +39,42 @@ class TrainState:
     rng: Array
 
 
-def config_preset(config: ml_collections.ConfigDict) -> Preset:
+def config_preset(config: Config) -> Preset:
     """The preset that a configuration names, with its rates only."""
     return get_preset(config.preset).with_rates(*config.rates)
 
 
-def phases(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict]:
+def phases(config: Config) -> list[Config]:
     """The phases of training in their order."""
     return [config.phases[name] for name in config.phase_order]
 
 
-def learned(config: ml_collections.ConfigDict, params: Params, codebooks: CodebookSet):
+def learned(config: Config, params: Params, codebooks: CodebookSet):
     """What the optimiser sees: codebooks are part of it only when they learn by gradient."""
     return (params, codebooks) if config.codebook.learn == "gradient" else (params, {})
 
 
-def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Adam with a linear warm-up and a cosine to `final_lr_ratio`, gradients clipped to a global norm."""
+def learning_rate(config: Config) -> optax.Schedule:
+    """Warm-up, a constant rate, and a linear fall at the end.
+
+    A run may get longer after it has begun, as long as its rate has not begun to fall.
+    """
     total = sum(phase.steps for phase in phases(config))
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.lr, min(config.lr_warmup, total // 2), total, end_value=config.lr * config.final_lr_ratio
-    )
+    warmup, decay = min(config.lr_warmup, total // 2), max(1, round(total * config.lr_decay))
+    last = config.lr * config.final_lr_ratio
+    pieces = [optax.linear_schedule(0.0, config.lr, warmup), optax.linear_schedule(config.lr, last, decay)]
+    return optax.join_schedules(pieces, [max(warmup, total - decay)])
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam at the scheduled learning rate, gradients clipped to a global norm."""
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm), optax.adamw(schedule, b2=0.99, weight_decay=config.weight_decay)
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(learning_rate(config), b2=0.99, weight_decay=config.weight_decay),
     )
 
 
-def init_state(config: ml_collections.ConfigDict) -> TrainState:
+def init_state(config: Config) -> TrainState:
     """The state before the first step, from `config.seed`."""
     preset = config_preset(config)
     rng, params_rng = jax.random.split(jax.random.PRNGKey(config.seed))
@@ -79,7 +91,7 @@ def init_state(config: ml_collections.ConfigDict) -> TrainState:
     )
 
 
-def empty_reference(preset: Preset, phase: ml_collections.ConfigDict) -> Float[Array, "b h w c"]:
+def empty_reference(preset: Preset, phase: Config) -> Float[Array, "b h w c"]:
     """Zeros in the shape of the latents of a phase's batch."""
     side = phase.crop // LATENT_STRIDE
     return jnp.zeros((phase.batch, side, side, preset.latent_channels), jnp.float32)

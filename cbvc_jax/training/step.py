@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
@@ -27,9 +26,11 @@ from cbvc_jax.modules.search import look_up
 from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.training.codebooks import update_codebook
-from cbvc_jax.training.state import TrainState, config_preset, learned, make_optimizer
+from cbvc_jax.training.state import Config, TrainState, config_preset, learned, make_optimizer
 
 Metrics = dict[str, Array]
+LOG_MSE_FLOOR = 1e-4
+"""Added under the logarithm: frames beyond 40 dB, such as black ones, do not draw all the attention."""
 
 
 class Schedule(NamedTuple):
@@ -66,10 +67,12 @@ def run_chunk(
     rate: str,
     schedule: Schedule,
     unroll: bool = False,
+    reference_gradient: float = 1.0,
 ) -> Chunk:
     """The codec over one chunk, differentiable; codes are those that an encoder would send.
 
     `unroll` writes the scan's steps out: on a CPU, convolutions run several times slower inside a compiled loop.
+    `reference_gradient` scales the gradient that goes back from one predicted frame to the one before.
     """
     model, variables = CodecModel(preset), {"params": params}
     b, t = x.shape[:2]
@@ -88,6 +91,7 @@ def run_chunk(
     if t > 1:
 
         def predict(y_ref: Array, y_now: Array):
+            y_ref = reference_gradient * y_ref + (1.0 - reference_gradient) * jax.lax.stop_gradient(y_ref)
             frame_codes, y_hat = code(y_now, y_ref, rate)
             return y_hat, (frame_codes, y_hat)
 
@@ -110,18 +114,26 @@ def _has_drifted(y_ref: Float[Array, "b h w c"], y_key: Float[Array, "b h w c"])
 
 
 def distortion(kind: str, x: Float[Array, "b t h w 3"], x_hat: Float[Array, "b t h w 3"]) -> Float[Array, "t"]:
-    """d(x, x_hat) for each position in the chunk, mean over the batch: 100 x MSE on [0, 1], or 1 - MS-SSIM."""
+    """d(x, x_hat) for each position in the chunk, mean over the batch.
+
+    "mse": 100 x MSE on [0, 1]. "log_mse": the logarithm of each frame's MSE, that is PSNR / -4.34: a decibel is worth
+    the same in every clip, where MSE hears the hardest ones alone. "ms_ssim": 1 - MS-SSIM.
+    """
     if kind == "mse":
         return 100.0 * jnp.mean(jnp.square(x - x_hat), axis=(0, 2, 3, 4))
+    if kind == "log_mse":
+        return jnp.mean(jnp.log(jnp.mean(jnp.square(x - x_hat), axis=(2, 3, 4)) + LOG_MSE_FLOOR), axis=0)
     b, t, h, w, _ = x.shape
     scales = min(5, max(1, (min(h, w) // 11).bit_length()))
     flat = ms_ssim(x.reshape(b * t, h, w, 3), x_hat.reshape(b * t, h, w, 3), scales=scales, data_range=1.0)
     return jnp.mean(1.0 - flat.reshape(b, t), axis=0)
 
 
-def _loss(trained, state: TrainState, x: Array, config, preset: Preset, rate: str, schedule: Schedule):
+def _loss(trained, state: TrainState, x: Array, config: Config, preset: Preset, rate: str, schedule: Schedule):
     params, codebooks = trained[0], {**state.codebooks, **trained[1]}
-    chunk = run_chunk(preset, params, codebooks, x, state.y_ref, rate, schedule, config.unroll)
+    chunk = run_chunk(
+        preset, params, codebooks, x, state.y_ref, rate, schedule, config.unroll, config.reference_gradient
+    )
     per_frame = distortion(config.distortion, x, chunk.x_hat)
     commitment = jnp.zeros(())
     for kind, codes in chunk.codes.items():
@@ -138,7 +150,7 @@ def _loss(trained, state: TrainState, x: Array, config, preset: Preset, rate: st
 
 
 @functools.cache
-def make_step(config: ml_collections.FrozenConfigDict, rate: str):
+def make_step(config: Config, rate: str):
     """The compiled step of one rate: (state, frames uint8 [b, t, h, w, 3], schedule) -> (state, metrics).
 
     The state is donated.
@@ -148,11 +160,12 @@ def make_step(config: ml_collections.FrozenConfigDict, rate: str):
 
     def step(state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule) -> tuple[TrainState, Metrics]:
         x = to_unit(frames)
-        trained = learned(config, state.params, state.codebooks)
+        trained: Any = learned(config, state.params, state.codebooks)
         grad_fn = jax.value_and_grad(_loss, has_aux=True)
         (loss, (chunk, per_frame, commitment)), grads = grad_fn(trained, state, x, config, preset, rate, schedule)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-        params, gradient_books = optax.apply_updates(trained, updates)
+        new_trained: Any = optax.apply_updates(trained, updates)
+        params, gradient_books = new_trained
         codebooks, averages, restarts = _learn_codebooks(state, gradient_books, chunk, config, schedule)
         finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(grads))
         new = state.replace(
@@ -164,11 +177,11 @@ def make_step(config: ml_collections.FrozenConfigDict, rate: str):
         )
         # A step that is not finite changes nothing; the loop counts such steps and stops when they persist.
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
-        mse = jnp.mean(jnp.square(x - jnp.clip(chunk.x_hat, 0.0, 1.0)), axis=(0, 2, 3, 4))
+        mse = jnp.mean(jnp.square(x - jnp.clip(chunk.x_hat, 0.0, 1.0)), axis=(2, 3, 4))
         metrics = {
             "loss": loss,
             "distortion": per_frame,
-            "psnr": -10.0 * jnp.log10(mse),
+            "psnr": jnp.mean(-10.0 * jnp.log10(jnp.maximum(mse, 1e-10)), axis=0),
             "commitment": commitment,
             "grad_norm": optax.global_norm(grads),
             "skipped": ~finite,
@@ -206,7 +219,7 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, chunk: Chun
 
 
 @functools.cache
-def make_probe(config: ml_collections.FrozenConfigDict, rate: str):
+def make_probe(config: Config, rate: str):
     """A forward pass that changes nothing: (state, frames, schedule) -> (x_hat, inputs of each search, last y_hat)."""
     preset = config_preset(config)
 

@@ -78,8 +78,10 @@ def stdout_writer() -> tuple[Callable[[bytes], None], Callable[[], None]]:
     """(write, close) for the bytes of standard output.
 
     The descriptor is used beside `sys.stdout`, so that nothing is left in a buffer that Python would try to flush at
-    exit into a pipe that has been closed.
+    exit into a pipe that has been closed. Raises VideoError where there is no standard output.
     """
+    if sys.stdout is None:
+        raise VideoError("- writes to standard output, but that is closed")
     sys.stdout.flush()
     descriptor = os.dup(sys.stdout.fileno())
 

@@ -61,6 +61,7 @@ def test_bad_options_of_encode(refused, tmp_path, clip, words, options):
     [
         ("--frames 0", ("--frames", "0")),
         ("no frames from 9 s", ("--from", "9")),
+        ("64x48 have 3,072 pixels", ("--max-pixels", "3071")),
         ("no frames from 1e+11 s", ("--from", "100000000000.5")),
     ],
 )
@@ -110,6 +111,13 @@ def test_outputs_that_cannot_be(refused, tmp_path, clip, stream):
     refused("cannot tell what to write", "decode", stream, tmp_path / "out.xyz")
     refused("is a folder", "encode", clip, tmp_path, *RANDOM)
     assert names(tmp_path) == []
+
+
+def test_standard_output_that_is_closed(refused, tmp_path, clip, stream, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", None)
+        refused("that is closed", "encode", clip, "-", *RANDOM)
+        refused("that is closed", "decode", stream, "-")
 
 
 def test_the_input_is_not_replaced(refused, tmp_path, clip):

@@ -11,12 +11,13 @@ import numpy as np
 
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import Conv3, ResidualBlock
-from cbvc_jax.modules.context import INITIAL_LEAK, CompactContextDecoder, CompactContextEncoder, ContextModule
+from cbvc_jax.modules.context import INITIAL_KEEP_LOGIT, CompactContextDecoder, CompactContextEncoder, ContextModule
 from cbvc_jax.presets import get_preset
 
 from .weights import normal, random_params
 
 TINY = dataclasses.replace(get_preset("tiny"), latent_channels=16)
+INITIAL_KEEP = 1.0 / (1.0 + np.exp(-INITIAL_KEEP_LOGIT))
 PAPER = dataclasses.replace(get_preset("wca4"), latent_channels=8, heads=2, head_dim=4)
 
 
@@ -38,20 +39,23 @@ def test_an_untrained_decoder_repeats_the_reference():
     y_ref, y_ctx = normal(1, 8, 8, 16), np.zeros((1, 8, 8, 16), np.float32)
     module = CompactContextDecoder(TINY)
     run = jax.jit(module.apply)
-    correction = run(untrained(CompactContextDecoder), y_ctx, y_ref) - (1 - INITIAL_LEAK) * y_ref
+    correction = run(untrained(CompactContextDecoder), y_ctx, y_ref) - INITIAL_KEEP * y_ref
     assert np.sqrt(np.mean(np.square(correction))) < 0.2
     # What stays is what attention adds; silenced, the reference is repeated as it is.
     still = run(untrained(CompactContextDecoder, silent=True), y_ctx, y_ref)
-    np.testing.assert_allclose(still, (1 - INITIAL_LEAK) * y_ref, atol=1e-6)
+    np.testing.assert_allclose(still, INITIAL_KEEP * y_ref, atol=1e-5)
 
 
-def test_the_leak_is_per_channel_and_never_leaves_its_range():
+def test_what_a_frame_says_decides_where_the_reference_stays():
     y_ref, y_ctx = normal(1, 4, 4, 16), np.zeros((1, 4, 4, 16), np.float32)
+    y_ctx[:, :, 2:] = 1.0
     module = CompactContextDecoder(TINY)
     params = untrained(CompactContextDecoder, silent=True)
-    params["params"]["leak"] = np.linspace(-1.0, 2.0, 16, dtype=np.float32)
-    keep = 1.0 - np.clip(np.linspace(-1.0, 2.0, 16), 0.01, 1.0)
-    np.testing.assert_allclose(jax.jit(module.apply)(params, y_ctx, y_ref), keep * y_ref, atol=1e-5)
+    params["params"]["block_0"]["output"]["dense"]["kernel"] *= 0.0
+    params["params"]["keep"]["dense"]["kernel"] = np.full((16, 16), -10.0, np.float32)
+    y_hat = jax.jit(module.apply)(params, y_ctx, y_ref)
+    np.testing.assert_allclose(y_hat[:, :, :2], INITIAL_KEEP * y_ref[:, :, :2], atol=1e-5)
+    np.testing.assert_allclose(y_hat[:, :, 2:], 1.0, atol=1e-5)
 
 
 def test_an_untrained_encoder_gives_the_difference():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cbvc_jax.training.start import start_codebooks
-from cbvc_jax.training.state import config_preset, empty_reference, init_state, phases
-from cbvc_jax.training.step import Schedule, make_probe, make_step
+from cbvc_jax.training.state import config_preset, empty_reference, init_state, learning_rate, phases
+from cbvc_jax.training.step import Schedule, distortion, make_probe, make_step
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_step_that_is_not_finite_changes_nothing(config, frames):
     frozen = ml_collections.FrozenConfigDict(config)
     state = started(config)
     params = jax.tree.map(lambda a: a, state.params)
-    output = params["decoder"]["stack"]["outward"]["dense"]
+    output = params["decoder"]["output"]["outward"]["dense"]
     output["bias"] = output["bias"] * np.nan
     broken = state.replace(params=params)
     kept = jax.device_get(broken)
@@ -64,3 +64,27 @@ def test_a_step_that_is_not_finite_changes_nothing(config, frames):
     assert int(after.step) == 1
     for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(kept.params), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_log_mse_is_the_mean_psnr_of_the_frames():
+    rng = np.random.default_rng(0)
+    x = rng.random((3, 2, 8, 8, 3), np.float32)
+    x_hat = x + np.array([0.1, 0.2, 0.4], np.float32).reshape(3, 1, 1, 1, 1)
+    psnr = -20 * np.log10([0.1, 0.2, 0.4])
+    np.testing.assert_allclose(-10 / np.log(10) * distortion("log_mse", x, x_hat), np.mean(psnr), atol=0.02)
+
+
+def test_the_learning_rate_rises_stays_and_falls(config):
+    config.lr, config.lr_warmup, config.lr_decay, config.final_lr_ratio = 1e-3, 2, 0.4, 0.1
+    config.phases.gops.steps = 16
+    rate = learning_rate(config)
+    share = [rate(n) / config.lr for n in (0, 1, 2, 11, 12, 16, 20)]
+    np.testing.assert_allclose(share, [0, 0.5, 1, 1, 1, 0.55, 0.1], rtol=1e-5)
+
+
+def test_a_longer_run_begins_like_a_shorter_one(config):
+    config.lr_warmup = 2
+    rate = learning_rate(config)
+    config.phases.gops.steps *= 2
+    longer = learning_rate(config)
+    assert [float(rate(n)) for n in range(7)] == [float(longer(n)) for n in range(7)]

@@ -1,0 +1,193 @@
+"""Runtimes that run an exported decoder, one file each. None of them imports JAX, but for the one that is JAX's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from jaxtyping import Float, Int32, UInt8, UInt16
+
+from cbvc_jax.bitstream import StreamHeader
+from cbvc_jax.cache import cache_folder
+from cbvc_jax.errors import ModelError, UsageError
+from cbvc_jax.export.manifest import VERSION as MANIFEST_VERSION
+from cbvc_jax.export.manifest import Manifest, read_manifest
+from cbvc_jax.geometry import padded_size, stage_grids
+
+if TYPE_CHECKING:
+    from cbvc_jax.weights import Model
+
+KEYFRAME = "key"
+IndexMaps = Sequence[UInt16[np.ndarray, "g rows cols"]]
+
+
+class Steps(Protocol):
+    """A runtime with one model's steps loaded. `y_hat` is whatever the runtime keeps a tensor in."""
+
+    def __call__(
+        self, kind: str, indices: Sequence[Int32[np.ndarray, "1 rows cols g"]], y_ref: Any
+    ) -> tuple[Float[np.ndarray, "1 h w 3"], Any]:
+        """(x_hat in 8-bit levels, y_hat) of one frame; `y_ref` is None for a keyframe."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """One runtime: the format that it reads, the package that must be there, and the extra that installs it."""
+
+    name: str
+    format: str
+    package: str
+    extra: str
+
+    @property
+    def installed(self) -> bool:
+        return importlib.util.find_spec(self.package) is not None
+
+    def check(self) -> None:
+        """Returns nothing; UsageError if the runtime is not installed."""
+        if not self.installed:
+            raise UsageError(
+                f"backend '{self.name}' needs the package {self.package}: pip install 'cbvc-jax[{self.extra}]'"
+            )
+
+    def load(self, folder: Path, manifest: Manifest) -> Steps:
+        """The steps of the export in `folder`; UsageError if the runtime is not installed or runs another format."""
+        self.check()
+        if manifest.format != self.format:
+            raise UsageError(f"backend '{self.name}' runs exports of format {self.format}, not {manifest.format}")
+        module = importlib.import_module(f"cbvc_jax.export.backends.{self.name.replace('-', '_')}")
+        return module.load(folder, manifest)
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("jax-export", "stablehlo", "jax", "export"),
+        Backend("tensorflow", "savedmodel", "tensorflow", "tensorflow"),
+        Backend("onnxruntime", "onnx", "onnxruntime", "onnx"),
+        Backend("openvino", "onnx", "openvino", "openvino"),
+    )
+}
+
+
+MakeDecoder = Callable[[StreamHeader], "ExportedDecoder"]
+
+
+def get_backend(name: str) -> Backend:
+    """The backend called `name`; UsageError with the known names otherwise."""
+    if name not in BACKENDS:
+        raise UsageError(f"there is no backend '{name}'; the backends are: jax, {', '.join(BACKENDS)}")
+    return BACKENDS[name]
+
+
+def default_backend(folder: str | Path) -> str:
+    """The first installed backend that runs the export in `folder`; UsageError if there is none."""
+    manifest = read_manifest(folder)
+    able = [b for b in BACKENDS.values() if b.format == manifest.format]
+    for backend in able:
+        if backend.installed:
+            return backend.name
+    extras = " or ".join(f"pip install 'cbvc-jax[{b.extra}]'" for b in able)
+    raise UsageError(f"{folder} is in format {manifest.format}, for which no backend is installed: {extras}")
+
+
+class ExportedDecoder:
+    """Decodes one frame after the other on a backend: what `cbvc_jax.codec.Decoder` does on JAX.
+
+    Args:
+      steps: of the backend.
+      height, width: of every frame, in pixels.
+    """
+
+    def __init__(self, steps: Steps, height: int, width: int):
+        self._steps, self._size = steps, (height, width)
+        self._grids = stage_grids(*padded_size(height, width))
+        self._y_ref: Any = None
+
+    def push(self, rate: str, indices: IndexMaps, *, show: bool = True) -> UInt8[np.ndarray, "h w 3"] | None:
+        """The next frame, or None if it is not shown; arguments and errors as of `cbvc_jax.codec.Decoder.push`."""
+        x_hat = self.push_float(rate, indices)
+        return np.clip(np.rint(x_hat), 0.0, 255.0).astype(np.uint8) if show else None
+
+    def push_float(self, rate: str, indices: IndexMaps) -> Float[np.ndarray, "h w 3"]:
+        """The next frame in 8-bit levels, before it is rounded and clipped."""
+        if rate != KEYFRAME and self._y_ref is None:
+            raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
+        full = [fill(i, grid) for i, grid in zip(indices, self._grids, strict=True)]
+        x_hat, self._y_ref = self._steps(rate, full, None if rate == KEYFRAME else self._y_ref)
+        return x_hat[0, : self._size[0], : self._size[1]]
+
+
+def fill(indices: UInt16[np.ndarray, "g rows cols"], grid: tuple[int, int]) -> Int32[np.ndarray, "1 r c g"]:
+    """Indices as a step takes them: outside of what was sent, the nearest one inside (FORMAT.md, Decoding)."""
+    _, rows, columns = indices.shape
+    padding = ((0, 0), (0, grid[0] - rows), (0, grid[1] - columns))
+    return np.pad(indices.astype(np.int32), padding, mode="edge").transpose(1, 2, 0)[None]
+
+
+def open_export(name: str, folder: str | Path) -> MakeDecoder:
+    """What makes decoders on backend `name` from the export in `folder`, for `StreamDecoder`.
+
+    The result takes a stream's header. It raises ModelError if the export is of another model than the stream's, or of
+    another frame size.
+    """
+    manifest = read_manifest(folder)
+    steps = get_backend(name).load(Path(folder), manifest)
+
+    def make(header: StreamHeader) -> ExportedDecoder:
+        if header.model_sha256.hex() != manifest.model_sha256:
+            raise ModelError(
+                f"this stream was made with model {header.model_sha256.hex()[:12]}, "
+                f"but {folder} holds {manifest.model_sha256[:12]}"
+            )
+        padded = padded_size(header.height, header.width)
+        if manifest.size is not None and manifest.size != padded:
+            raise ModelError(
+                f"{folder} is for frames padded to {manifest.size[1]}x{manifest.size[0]}, "
+                f"and this stream's are {padded[1]}x{padded[0]}: export for that size"
+            )
+        return ExportedDecoder(steps, header.height, header.width)
+
+    return make
+
+
+def exported_model(name: str, model: Model) -> Path:
+    """The folder, in the user's cache, of `model` in the format of backend `name`; exported if it is not there yet."""
+    backend = get_backend(name)
+    backend.check()
+    folder = _cached(backend, model.sha256)
+    if not folder.exists():
+        from cbvc_jax.export.write import write_export
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_export(model, folder, backend.format)
+    return folder
+
+
+def open_backend(name: str, model: str | Path | None = None) -> MakeDecoder:
+    """What makes decoders on backend `name`, exporting the stream's model (or `model`) at need into the user's cache.
+
+    Only an export that is not there yet takes JAX.
+    """
+    backend = get_backend(name)
+    backend.check()
+
+    def make(header: StreamHeader) -> ExportedDecoder:
+        folder = _cached(backend, header.model_sha256)
+        if not folder.exists():
+            from cbvc_jax.weights import find_model, load_model
+
+            folder = exported_model(name, find_model(header.model_sha256) if model is None else load_model(model))
+        return open_export(name, folder)(header)
+
+    return make
+
+
+def _cached(backend: Backend, model_sha256: bytes) -> Path:
+    return cache_folder() / "exports" / f"{model_sha256.hex()}-{backend.format}-{MANIFEST_VERSION}"

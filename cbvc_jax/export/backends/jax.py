@@ -1,0 +1,31 @@
+"""JAX with the model's own code: the reference of every comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cbvc_jax.export.backends import Steps
+from cbvc_jax.export.steps import make_step, step_kinds
+from cbvc_jax.weights import Model, load_model
+
+
+def load(model: Model | str | Path, rounded_to: str | None = None) -> Steps:
+    """The steps of every kind of frame; `rounded_to` "bfloat16" or "float16" rounds parameters and codebooks."""
+    model = model if isinstance(model, Model) else load_model(model)
+    if rounded_to is not None:
+        rounded = jax.tree.map(
+            lambda a: jnp.asarray(a, rounded_to).astype(jnp.float32), (model.params, model.codebooks)
+        )
+        model = Model(model.name, model.preset, *rounded, model.sha256)
+    programs = {kind: jax.jit(make_step(model, kind)) for kind in step_kinds(model)}
+
+    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
+        x_hat, y_hat = programs[kind](*indices, *(() if y_ref is None else (y_ref,)))
+        return np.asarray(x_hat), y_hat
+
+    return run

@@ -1,0 +1,73 @@
+"""One decoding of the cross-check, in a process of its own: `python -m cbvc_jax.export.worker JSON`.
+
+The argument: {"stream", "backend", "export" or "model", "rounded_to", "frames", "out"}. Writes unrounded frames to
+`out` (float32, frame after frame), and prints one line of JSON: frames, indices_sha256, load_s, decode_s, peak_bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cbvc_jax.bitstream import StreamReader
+from cbvc_jax.export.backends import ExportedDecoder, Steps, get_backend
+from cbvc_jax.export.manifest import read_manifest
+
+
+def main(argv: list[str]) -> int:
+    """Returns 0; an error ends the process with a traceback, which the cross-check shows."""
+    job = json.loads(argv[0])
+    start = time.perf_counter()
+    steps = _load(job)
+    load_s = time.perf_counter() - start
+    digest, count, decode_s = hashlib.sha256(), 0, 0.0
+    with Path(job["stream"]).open("rb") as file, Path(job["out"]).open("wb") as out:
+        reader = StreamReader(file)
+        decoder = ExportedDecoder(steps, reader.header.height, reader.header.width)
+        for record in itertools.islice(reader, job["frames"]):
+            digest.update(record.rate.encode())
+            for indices in record.indices:
+                digest.update(indices.astype("<u2").tobytes())
+            start = time.perf_counter()
+            frame = decoder.push_float(record.rate, record.indices)
+            # The first frames of each kind compile; they are not in the speed.
+            decode_s += time.perf_counter() - start if count >= 2 else 0.0
+            out.write(frame.astype("<f4").tobytes())
+            count += 1
+    result = {
+        "frames": count,
+        "indices_sha256": digest.hexdigest(),
+        "load_s": load_s,
+        "fps": (count - 2) / decode_s if count > 2 else None,
+        "peak_bytes": _peak_bytes(),
+    }
+    print(json.dumps(result))
+    return 0
+
+
+def _peak_bytes() -> int:
+    """Largest resident size. Linux's `ru_maxrss` outlives exec: it would be that of the process which started us."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _load(job: dict[str, Any]) -> Steps:
+    if job["backend"] == "jax":
+        from cbvc_jax.export.backends import jax
+
+        return jax.load(job["model"], job["rounded_to"])
+    folder = Path(job["export"])
+    return get_backend(job["backend"]).load(folder, read_manifest(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
