@@ -51,6 +51,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.lr_decay = 0.3
     config.final_lr_ratio = 0.01
     config.weight_decay = 0.0
+    # Weight of |y_hat - y|^2 / |y|^2, which keeps the latents of E and of D the same. The paper: 0.
+    config.alignment = 0.0
     # Share of the gradient that goes from a predicted frame to the one before. Below 1, chains do not explode.
     config.reference_gradient = 1.0
     # Largest global norm of the gradient.

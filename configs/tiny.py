@@ -13,6 +13,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.codebook.commitment = 0.01
     config.lr = 1e-3
     config.reference_gradient = 0.5
+    config.alignment = 1.0
     config.lr_warmup = 200
     config.unroll = True
     config.phases = ml_collections.ConfigDict(

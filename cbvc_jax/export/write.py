@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import importlib.util
 import io
 import logging
 import os
@@ -77,7 +78,7 @@ def _versions() -> dict[str, str]:
 @contextlib.contextmanager
 def _no_source_paths() -> Iterator[None]:
     """Programs name no files of this machine."""
-    before = jax.config.jax_traceback_in_locations_limit
+    before = jax.config.values["jax_traceback_in_locations_limit"]
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
         yield

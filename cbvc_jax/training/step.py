@@ -29,8 +29,8 @@ from cbvc_jax.training.codebooks import update_codebook
 from cbvc_jax.training.state import Config, TrainState, config_preset, learned, make_optimizer
 
 Metrics = dict[str, Array]
-LOG_MSE_FLOOR = 1e-4
-"""Added under the logarithm: frames beyond 40 dB, such as black ones, do not draw all the attention."""
+LOG_MSE_FLOOR = 3e-4
+"""Added under the logarithm: frames beyond 35 dB, such as black ones, do not draw all the attention."""
 
 
 class Schedule(NamedTuple):
@@ -51,11 +51,18 @@ class Schedule(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """What a chunk's forward pass gives: reconstructions, codes by kind with a leading time axis, the last y_hat."""
+    """What a chunk's forward pass gives.
+
+    Attributes:
+      x_hat: reconstructions.
+      codes: by kind of frame, with a leading time axis.
+      y, y_hat: latents, before and after quantisation.
+    """
 
     x_hat: Float[Array, "b t h w 3"]
     codes: dict[str, list[StageCode]]
-    y_last: Float[Array, "b h8 w8 c"]
+    y: Float[Array, "b t h8 w8 c"]
+    y_hat: Float[Array, "b t h8 w8 c"]
 
 
 def run_chunk(
@@ -77,7 +84,8 @@ def run_chunk(
     model, variables = CodecModel(preset), {"params": params}
     b, t = x.shape[:2]
     y = model.apply(variables, x.reshape(b * t, *x.shape[2:]), method="latents")
-    y = y.reshape(b, t, *y.shape[1:]).swapaxes(0, 1)  # pyright: ignore
+    latents = y.reshape(b, t, *y.shape[1:])  # pyright: ignore
+    y = latents.swapaxes(0, 1)
 
     def code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
         stages = schedule.stages(kind)
@@ -87,7 +95,7 @@ def run_chunk(
 
     key_codes, y_key = code(y[0], None, KEYFRAME)
     codes = {KEYFRAME: jax.tree.map(lambda a: a[None], key_codes)}
-    y_hat, y_last = y_key[None], y_key
+    y_hat = y_key[None]
     if t > 1:
 
         def predict(y_ref: Array, y_now: Array):
@@ -96,11 +104,11 @@ def run_chunk(
             return y_hat, (frame_codes, y_hat)
 
         first = jnp.where(schedule.starts | _has_drifted(y_ref, y_key), y_key, y_ref)
-        y_last, (codes[rate], predicted) = jax.lax.scan(predict, first, y[1:], unroll=unroll)
+        _, (codes[rate], predicted) = jax.lax.scan(predict, first, y[1:], unroll=unroll)
         y_hat = jnp.concatenate([y_hat, predicted])
     y_hat = y_hat.swapaxes(0, 1)
     x_hat: Any = model.apply(variables, y_hat.reshape(b * t, *y_hat.shape[2:]), method="picture")
-    return Chunk(x_hat.reshape(x.shape), codes, y_last)
+    return Chunk(x_hat.reshape(x.shape), codes, latents, y_hat)
 
 
 def _has_drifted(y_ref: Float[Array, "b h w c"], y_key: Float[Array, "b h w c"]) -> Bool[Array, "b 1 1 1"]:
@@ -146,7 +154,18 @@ def _loss(trained, state: TrainState, x: Array, config: Config, preset: Preset, 
                 pull = jnp.mean(jnp.sum(jnp.square(jax.lax.stop_gradient(code.z) - chosen), axis=-1), axis=(1, 2, 3, 4))
                 commitment += (s < schedule.stages(kind)) * jnp.sum(pull) / config.codebook.commitment
     loss = jnp.sum(per_frame) + config.codebook.commitment * commitment
-    return loss / x.shape[1], (chunk, per_frame, commitment / x.shape[1])
+    misfit = _misfit(chunk)
+    return loss / x.shape[1] + config.alignment * misfit, (chunk, per_frame, commitment / x.shape[1], misfit)
+
+
+def _misfit(chunk: Chunk) -> Float[Array, ""]:
+    """|y_hat - y|^2 / |y|^2, y held still: 0 where quantised latents are those that E gives.
+
+    Without this term nothing asks E and D to speak of the same latents. Then y - y_ref is as large as y even where the
+    picture does not change, and a predicted frame cannot add to what the one before has sent.
+    """
+    y = jax.lax.stop_gradient(chunk.y)
+    return jnp.mean(jnp.square(chunk.y_hat - y)) / jnp.mean(jnp.square(y))
 
 
 @functools.cache
@@ -162,7 +181,8 @@ def make_step(config: Config, rate: str):
         x = to_unit(frames)
         trained: Any = learned(config, state.params, state.codebooks)
         grad_fn = jax.value_and_grad(_loss, has_aux=True)
-        (loss, (chunk, per_frame, commitment)), grads = grad_fn(trained, state, x, config, preset, rate, schedule)
+        (loss, aux), grads = grad_fn(trained, state, x, config, preset, rate, schedule)
+        chunk, per_frame, commitment, misfit = aux
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         new_trained: Any = optax.apply_updates(trained, updates)
         params, gradient_books = new_trained
@@ -173,7 +193,7 @@ def make_step(config: Config, rate: str):
             codebooks=codebooks,
             averages=averages,
             opt_state=opt_state,
-            y_ref=jax.lax.stop_gradient(chunk.y_last),
+            y_ref=jax.lax.stop_gradient(chunk.y_hat[:, -1]),
         )
         # A step that is not finite changes nothing; the loop counts such steps and stops when they persist.
         new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
@@ -183,6 +203,7 @@ def make_step(config: Config, rate: str):
             "distortion": per_frame,
             "psnr": jnp.mean(-10.0 * jnp.log10(jnp.maximum(mse, 1e-10)), axis=0),
             "commitment": commitment,
+            "misfit": misfit,
             "grad_norm": optax.global_norm(grads),
             "skipped": ~finite,
             **{f"restarts/{k}": v for k, v in restarts.items()},
@@ -228,6 +249,6 @@ def make_probe(config: Config, rate: str):
         x = to_unit(frames)
         chunk = run_chunk(preset, state.params, state.codebooks, x, state.y_ref, rate, schedule, config.unroll)
         z = {k: [c.z.reshape(-1, *c.z.shape[-2:]) for c in codes] for k, codes in chunk.codes.items()}
-        return chunk.x_hat, z, chunk.y_last
+        return chunk.x_hat, z, chunk.y_hat[:, -1]
 
     return probe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ def load(model: Model | str | Path, rounded_to: str | None = None) -> Steps:
     """The steps of every kind of frame; `rounded_to` "bfloat16" or "float16" rounds parameters and codebooks."""
     model = model if isinstance(model, Model) else load_model(model)
     if rounded_to is not None:
-        rounded = jax.tree.map(
-            lambda a: jnp.asarray(a, rounded_to).astype(jnp.float32), (model.params, model.codebooks)
-        )
-        model = Model(model.name, model.preset, *rounded, model.sha256)
+        tensors = (model.params, model.codebooks)
+        params, codebooks = jax.tree.map(lambda a: jnp.asarray(a, rounded_to).astype(jnp.float32), tensors)
+        model = dataclasses.replace(model, params=params, codebooks=codebooks)
     programs = {kind: jax.jit(make_step(model, kind)) for kind in step_kinds(model)}
 
     def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:

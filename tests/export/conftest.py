@@ -1,0 +1,73 @@
+"""A model that exports in seconds, and a stream of it."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import jax
+import pytest
+
+from cbvc_jax.bitstream import StreamWriter
+from cbvc_jax.codec import Encoder, stream_header
+from cbvc_jax.export.write import write_export
+from cbvc_jax.model import init_params
+from cbvc_jax.presets import Preset
+from cbvc_jax.video import VideoInfo
+from cbvc_jax.weights import Model, load_model, save_model
+
+MINI = Preset(
+    name="mini",
+    blocks="compact",
+    latent_channels=16,
+    stage_channels=16,
+    codeword_dim=4,
+    key_sizes=(32, 16, 8),
+    predicted_sizes=(("high", (32, 16, 8)), ("low", (8, 16, 8))),
+    heads=2,
+    head_dim=8,
+    encoder_depth=0,
+    decoder_depth=1,
+    context_depth=1,
+    quantizer_depth=0,
+)
+SIZE = (50, 70)
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory) -> Model:
+    """Random weights."""
+    folder = tmp_path_factory.mktemp("models") / "mini"
+    save_model(folder, MINI, *init_params(jax.random.key(1), MINI), "# mini\n")
+    return load_model(folder)
+
+
+@pytest.fixture(scope="session")
+def stream(tmp_path_factory, mini, moving) -> Path:
+    """Five frames of 70x50 in GOPs of four, the rate changing."""
+    file = tmp_path_factory.mktemp("stream") / "mini.cbv"
+    encoder = Encoder(mini, *SIZE, gop=4)
+    info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25), Fraction(25))
+    data = io.BytesIO()
+    with StreamWriter(data, stream_header(mini, info, 4)) as writer:
+        for i, frame in enumerate(moving(5, *SIZE)):
+            coded = encoder.push(frame, rate=("high", "low")[i % 2])
+            writer.write(coded.kind, coded.rate, i, coded.indices)
+    file.write_bytes(data.getvalue())
+    return file
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, mini):
+    """exported(format): the folder of the mini model in that format, made once."""
+    made: dict[str, Path] = {}
+
+    def make(format: str) -> Path:
+        if format not in made:
+            folder = tmp_path_factory.mktemp("exports") / format
+            write_export(mini, folder, format)
+            made[format] = folder
+        return made[format]
+
+    return make

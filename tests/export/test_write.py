@@ -1,0 +1,46 @@
+"""Exports appear whole or not at all, and name no file of the machine that wrote them."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+from jax import export
+
+from cbvc_jax.errors import UsageError
+from cbvc_jax.export import stablehlo
+from cbvc_jax.export.write import FORMATS, write_export
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_names_no_source_file(format, exported):
+    if format != "stablehlo":
+        pytest.importorskip(FORMATS[format][0])
+    files = [f for f in exported(format).rglob("*") if f.is_file()]
+    assert files
+    assert not [f for f in files if b"cbvc_jax/" in f.read_bytes() or b"site-packages" in f.read_bytes()]
+
+
+def test_one_artefact_serves_every_platform(exported):
+    program = export.deserialize(bytearray((exported("stablehlo") / "key.stablehlo").read_bytes()))
+    assert program.platforms == stablehlo.PLATFORMS
+    assert [str(a.shape) for a in program.in_avals] == ["(1, 4*a, 4*b, 2)", "(1, 2*a, 2*b, 2)", "(1, a, b, 2)"]
+
+
+def test_what_is_there_is_not_overwritten(tmp_path, mini):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(UsageError, match="exists already"):
+        write_export(mini, tmp_path / "old", "stablehlo")
+    with pytest.raises(UsageError, match="no export format 'tarball'.*stablehlo"):
+        write_export(mini, tmp_path / "new", "tarball")
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, mini, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stablehlo, "write", fail)
+    before = jax.config.values["jax_traceback_in_locations_limit"]
+    with pytest.raises(KeyboardInterrupt):
+        write_export(mini, tmp_path / "new", "stablehlo")
+    assert list(tmp_path.iterdir()) == []
+    assert jax.config.values["jax_traceback_in_locations_limit"] == before
