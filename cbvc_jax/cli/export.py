@@ -13,8 +13,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("export", help="the decoder for other runtimes", description=__doc__)
     parser.add_argument("model", metavar="MODEL", help="name or folder of the model")
     parser.add_argument("folder", metavar="DIR", help="new folder for the export")
-    parser.add_argument("--format", required=True, help="stablehlo, savedmodel or onnx")
-    parser.add_argument("--size", metavar="WxH", help="for frames of this size only (default: any size)")
+    parser.add_argument("--format", required=True, help="stablehlo, savedmodel, onnx, tflite or iree")
+    parser.add_argument(
+        "--size", metavar="WxH", help="for frames of this size (default: any; tflite and iree need one)"
+    )
     parser.set_defaults(run=run)
 
 

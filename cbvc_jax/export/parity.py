@@ -62,6 +62,8 @@ VARIANTS = {
         Variant("tensorflow", "tensorflow"),
         Variant("onnxruntime", "onnxruntime"),
         Variant("openvino", "openvino"),
+        Variant("litert", "litert"),
+        Variant("iree", "iree"),
         Variant("jax-bfloat16", "jax", exact=False, rounded_to="bfloat16"),
         Variant("jax-float16", "jax", exact=False, rounded_to="float16"),
     )
@@ -152,7 +154,7 @@ def crosscheck(
                 "out": str(out),
             }
             if variant.backend != "jax":
-                job["export"] = str(exported_model(variant.backend, loaded))
+                job["export"] = str(exported_model(variant.backend, loaded, (header.height, header.width)))
             told = _run(variant, job)
             shape = (told["frames"], header.height, header.width, 3)
             ours: Float32[np.ndarray, "t h w 3"] = np.memmap(out, "<f4", "r", shape=shape)

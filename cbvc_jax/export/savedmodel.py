@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import tensorflow as tf
@@ -19,31 +20,30 @@ def write(model: Model, folder: Path, size: tuple[int, int] | None) -> dict[str,
     module = tf.Module()
     signatures = {}
     for kind in step_kinds(model):
-        arguments = step_arguments(model, kind, size)
-        shapes = [str(a.shape) for a in arguments.values()]
-        converted = jax2tf.convert(
-            jax.jit(make_step(model, kind)),
-            polymorphic_shapes=shapes,
-            native_serialization_platforms=("cpu", "cuda"),
-            with_gradient=False,
-        )
-        specs = [_spec(name, a) for name, a in arguments.items()]
-        # A dictionary of outputs gives them names in the signature.
-        function = tf.function(_named(converted), input_signature=specs, autograph=False)
+        function = as_function(model, kind, step_arguments(model, kind, size), ("cpu", "cuda"))
         setattr(module, kind, function)
         signatures[kind] = function.get_concrete_function()
     tf.saved_model.save(module, str(folder / FOLDER), signatures=signatures)
     return {kind: kind for kind in signatures}
 
 
-def _named(converted):
-    def step(*arguments):
-        x_hat, y_hat = converted(*arguments)
+def as_function(
+    model: Model, kind: str, arguments: dict[str, jax.ShapeDtypeStruct], platforms: tuple[str, ...] | None = None
+) -> Any:
+    """The step of one kind of frame as a tf.function of named arguments, with outputs "x_hat" and "y_hat"."""
+    converted = jax2tf.convert(
+        jax.jit(make_step(model, kind)),
+        polymorphic_shapes=[str(a.shape) for a in arguments.values()],
+        native_serialization_platforms=platforms,
+        with_gradient=False,
+    )
+
+    def step(*tensors):
+        x_hat, y_hat = converted(*tensors)
         return {"x_hat": x_hat, "y_hat": y_hat}
 
-    return step
-
-
-def _spec(name: str, argument: jax.ShapeDtypeStruct) -> tf.TensorSpec:
-    shape = [d if isinstance(d, int) else None for d in argument.shape]
-    return tf.TensorSpec(shape, tf.as_dtype(argument.dtype), name=name)
+    specs = [
+        tf.TensorSpec([d if isinstance(d, int) else None for d in a.shape], tf.as_dtype(a.dtype), name=name)
+        for name, a in arguments.items()
+    ]
+    return tf.function(step, input_signature=specs, autograph=False)

@@ -5,29 +5,40 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
-import importlib.util
 import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 
 from cbvc_jax.errors import UsageError
+from cbvc_jax.export.backends import is_installed
 from cbvc_jax.export.manifest import Manifest
 from cbvc_jax.geometry import padded_size
 from cbvc_jax.video.atomic import Staging
 from cbvc_jax.weights import Model
 
-# Format: (package that writes it, extra that installs the package).
+
+class Format(NamedTuple):
+    """A format: the package that writes it, the extra that installs that, and whether one export serves any size."""
+
+    package: str
+    extra: str
+    any_size: bool
+
+
 FORMATS = {
-    "stablehlo": ("jax", "export"),
-    "savedmodel": ("tensorflow", "tensorflow"),
-    "onnx": ("jax2onnx", "onnx"),
+    "stablehlo": Format("jax", "export", True),
+    "savedmodel": Format("tensorflow", "tensorflow", True),
+    "onnx": Format("jax2onnx", "onnx", True),
+    "tflite": Format("tensorflow", "litert", False),
+    "iree": Format("iree.compiler", "iree", False),
 }
-VERSIONS_OF = ("jax", "jaxlib", "flax", "tensorflow", "tensorflow-cpu", "jax2onnx", "onnx")
+VERSIONS_OF = ("jax", "jaxlib", "flax", "tensorflow", "tensorflow-cpu", "jax2onnx", "onnx", "iree-base-compiler")
 
 
 def write_export(model: Model, folder: str | Path, format: str, size: tuple[int, int] | None = None) -> Manifest:
@@ -36,18 +47,20 @@ def write_export(model: Model, folder: str | Path, format: str, size: tuple[int,
     Args:
       model: from `load_model`.
       folder: must not exist yet.
-      format: "stablehlo", "savedmodel" or "onnx".
-      size: (height, width) of frames in pixels, which are padded; None for frames of any size.
+      format: a key of `FORMATS`.
+      size: (height, width) of frames in pixels, which are padded; None for frames of any size, where the format can.
 
     Raises:
-      UsageError: there is no such format, or the package that writes it is not installed.
+      UsageError: there is no such format, it takes a size, or the package that writes it is not installed.
       VideoError: the folder exists or cannot be written.
     """
     if format not in FORMATS:
         raise UsageError(f"there is no export format '{format}'; the formats are: {', '.join(FORMATS)}")
-    package, extra = FORMATS[format]
-    if importlib.util.find_spec(package) is None:
+    package, extra, any_size = FORMATS[format]
+    if not is_installed(package):
         raise UsageError(f"format {format} needs the package {package}: pip install 'cbvc-jax[{extra}]'")
+    if size is None and not any_size:
+        raise UsageError(f"format {format} is for frames of one size: give it with --size WxH")
     if Path(folder).exists():
         raise UsageError(f"{folder} exists already; remove it, or give another folder")
     padded = None if size is None else padded_size(*size)

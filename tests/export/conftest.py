@@ -11,7 +11,7 @@ import pytest
 
 from cbvc_jax.bitstream import StreamWriter
 from cbvc_jax.codec import Encoder, stream_header
-from cbvc_jax.export.write import write_export
+from cbvc_jax.export.write import FORMATS, write_export
 from cbvc_jax.model import init_params
 from cbvc_jax.presets import Preset
 from cbvc_jax.video import VideoInfo
@@ -66,7 +66,7 @@ def exported(tmp_path_factory, mini):
     def make(format: str) -> Path:
         if format not in made:
             folder = tmp_path_factory.mktemp("exports") / format
-            write_export(mini, folder, format)
+            write_export(mini, folder, format, None if FORMATS[format].any_size else SIZE)
             made[format] = folder
         return made[format]
 

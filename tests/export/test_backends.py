@@ -87,7 +87,7 @@ def test_an_export_of_another_model_is_refused(tmp_path, stream, exported):
 
 
 def test_what_is_missing_is_said(tmp_path, monkeypatch, exported):
-    with pytest.raises(UsageError, match="no backend 'cuda'.*jax-export"):
+    with pytest.raises(UsageError, match=r"no backend 'cuda'.*jax-export"):
         open_backend("cuda")
     with pytest.raises(ModelError, match="holds no exported decoder"):
         open_export("jax-export", tmp_path)
@@ -104,5 +104,5 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch, exported):
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"version": 2}', '{"version": 1, "size": null}'])
 def test_a_damaged_manifest_is_an_error_in_words(tmp_path, damage):
     (tmp_path / "manifest.json").write_text(damage)
-    with pytest.raises(ModelError, match="damaged|only 1 is known"):
+    with pytest.raises(ModelError, match=r"damaged|only 1 is known"):
         read_manifest(tmp_path)

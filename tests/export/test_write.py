@@ -8,13 +8,14 @@ from jax import export
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.export import stablehlo
+from cbvc_jax.export.backends import is_installed
 from cbvc_jax.export.write import FORMATS, write_export
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_export_names_no_source_file(format, exported):
-    if format != "stablehlo":
-        pytest.importorskip(FORMATS[format][0])
+    if not is_installed(FORMATS[format].package):
+        pytest.skip(f"{FORMATS[format].package} is not installed")
     files = [f for f in exported(format).rglob("*") if f.is_file()]
     assert files
     assert not [f for f in files if b"cbvc_jax/" in f.read_bytes() or b"site-packages" in f.read_bytes()]
@@ -30,8 +31,14 @@ def test_what_is_there_is_not_overwritten(tmp_path, mini):
     (tmp_path / "old").mkdir()
     with pytest.raises(UsageError, match="exists already"):
         write_export(mini, tmp_path / "old", "stablehlo")
-    with pytest.raises(UsageError, match="no export format 'tarball'.*stablehlo"):
+    with pytest.raises(UsageError, match=r"no export format 'tarball'.*stablehlo"):
         write_export(mini, tmp_path / "new", "tarball")
+
+
+def test_formats_for_one_size_ask_for_it(tmp_path, mini, monkeypatch):
+    monkeypatch.setattr("cbvc_jax.export.write.is_installed", lambda package: True)
+    with pytest.raises(UsageError, match="--size"):
+        write_export(mini, tmp_path / "new", "tflite")
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, mini, monkeypatch):

@@ -38,16 +38,25 @@ class Steps(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Backend:
-    """One runtime: the format that it reads, the package that must be there, and the extra that installs it."""
+    """One runtime.
+
+    Attributes:
+      name: of the backend, and of its module here.
+      format: that it reads.
+      package: that must be there.
+      extra: that installs the package.
+      any_size: one export serves frames of any size.
+    """
 
     name: str
     format: str
     package: str
     extra: str
+    any_size: bool = True
 
     @property
     def installed(self) -> bool:
-        return importlib.util.find_spec(self.package) is not None
+        return is_installed(self.package)
 
     def check(self) -> None:
         """Returns nothing; UsageError if the runtime is not installed."""
@@ -72,8 +81,18 @@ BACKENDS = {
         Backend("tensorflow", "savedmodel", "tensorflow", "tensorflow"),
         Backend("onnxruntime", "onnx", "onnxruntime", "onnx"),
         Backend("openvino", "onnx", "openvino", "openvino"),
+        Backend("litert", "tflite", "ai_edge_litert", "litert", any_size=False),
+        Backend("iree", "iree", "iree.runtime", "iree", any_size=False),
     )
 }
+
+
+def is_installed(package: str) -> bool:
+    """Whether `import package` would find something; a dotted name is looked for in its parent."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 MakeDecoder = Callable[[StreamHeader], "ExportedDecoder"]
@@ -157,16 +176,22 @@ def open_export(name: str, folder: str | Path) -> MakeDecoder:
     return make
 
 
-def exported_model(name: str, model: Model) -> Path:
-    """The folder, in the user's cache, of `model` in the format of backend `name`; exported if it is not there yet."""
+def exported_model(name: str, model: Model, size: tuple[int, int]) -> Path:
+    """The folder, in the user's cache, of `model` for backend `name`; it is exported if it is not there yet.
+
+    Args:
+      name: of the backend.
+      model: from `load_model`.
+      size: (height, width) of the frames in pixels, for formats that are for one size.
+    """
     backend = get_backend(name)
     backend.check()
-    folder = _cached(backend, model.sha256)
+    folder = _cached(backend, model.sha256, size)
     if not folder.exists():
         from cbvc_jax.export.write import write_export
 
         folder.parent.mkdir(parents=True, exist_ok=True)
-        write_export(model, folder, backend.format)
+        write_export(model, folder, backend.format, None if backend.any_size else size)
     return folder
 
 
@@ -179,15 +204,18 @@ def open_backend(name: str, model: str | Path | None = None) -> MakeDecoder:
     backend.check()
 
     def make(header: StreamHeader) -> ExportedDecoder:
-        folder = _cached(backend, header.model_sha256)
+        size = (header.height, header.width)
+        folder = _cached(backend, header.model_sha256, size)
         if not folder.exists():
             from cbvc_jax.weights import find_model, load_model
 
-            folder = exported_model(name, find_model(header.model_sha256) if model is None else load_model(model))
+            chosen = find_model(header.model_sha256) if model is None else load_model(model)
+            folder = exported_model(name, chosen, size)
         return open_export(name, folder)(header)
 
     return make
 
 
-def _cached(backend: Backend, model_sha256: bytes) -> Path:
-    return cache_folder() / "exports" / f"{model_sha256.hex()}-{backend.format}-{MANIFEST_VERSION}"
+def _cached(backend: Backend, model_sha256: bytes, size: tuple[int, int]) -> Path:
+    shown = "any" if backend.any_size else "{1}x{0}".format(*padded_size(*size))
+    return cache_folder() / "exports" / f"{model_sha256.hex()}-{backend.format}-{shown}-{MANIFEST_VERSION}"
