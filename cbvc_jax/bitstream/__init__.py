@@ -7,9 +7,11 @@ from cbvc_jax.bitstream.header import (
     COLOR_MATRICES,
     COLOR_RANGES,
     FIXED_VERSION,
+    STREAM_CODINGS,
     VERSION,
     ColorMatrix,
     ColorRange,
+    StreamCoding,
     StreamHeader,
 )
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
@@ -23,6 +25,7 @@ __all__ = [
     "COLOR_MATRICES",
     "COLOR_RANGES",
     "FIXED_VERSION",
+    "STREAM_CODINGS",
     "VERSION",
     "BitstreamError",
     "Coding",
@@ -33,6 +36,7 @@ __all__ = [
     "IndexTables",
     "Loss",
     "PayloadLayout",
+    "StreamCoding",
     "StreamHeader",
     "StreamReader",
     "StreamSummary",

@@ -73,9 +73,7 @@ class AdaptiveCoder:
         starts, frequencies = (np.concatenate(parts) for parts in zip(*symbols, strict=True))
         return rans.encode(starts, frequencies)
 
-    def decode(
-        self, rate: str, payload: bytes, offset: int = 0, *, tables: bool
-    ) -> tuple[IndexMaps, tuple[int, ...]]:
+    def decode(self, rate: str, payload: bytes, offset: int = 0, *, tables: bool) -> tuple[IndexMaps, tuple[int, ...]]:
         """(uint16 [groups=2, rows, columns] of each stage, bytes that each stage took) of the next frame.
 
         Args:
@@ -88,7 +86,9 @@ class AdaptiveCoder:
         """
         decoder = rans.Decoder(payload, offset)
         maps, stage_bytes, done = [], [], 0
-        for shape, (model, previous, initial) in zip(self._layouts[rate].shapes, self._stages(rate, tables), strict=True):
+        for shape, (model, previous, initial) in zip(
+            self._layouts[rate].shapes, self._stages(rate, tables), strict=True
+        ):
             maps.append(model.decode(decoder, shape, previous, initial).astype(np.uint16))
             stage_bytes.append(decoder.position - done)
             done = decoder.position
@@ -228,18 +228,24 @@ class _Counts:
 
     def _cumulative(self, initial: Integers | None) -> Integers:
         """Cumulative frequencies [contexts of the last level, K + 1], from 0 to 2**16, each step at least 1."""
+        # In place throughout: for large codebooks, fresh memory takes longer than the arithmetic.
         first = np.ones((GROUPS, self._size), np.int64) if initial is None else initial
-        shares = (first << _PRECISION) // first.sum(axis=-1, keepdims=True)
+        shares = first << _PRECISION
+        shares //= first.sum(axis=-1, keepdims=True)
         for counts in self._counts:
             # A context begins as the one it refines and departs from it as it gathers counts.
-            shares = np.tile(shares, (len(counts) // len(shares), 1))
-            total = counts.sum(axis=1, dtype=np.int64, keepdims=True) + self._weight
-            shares = ((counts.astype(np.int64) << _PRECISION) + self._weight * shares) // total
-        spare = (1 << rans.SCALE_BITS) - self._size
-        tables = np.empty((len(shares), self._size + 1), np.int64)
-        tables[:, 0] = 0
+            coarser = shares if len(counts) == len(shares) else np.tile(shares, (len(counts) // len(shares), 1))
+            coarser *= self._weight
+            shares = counts.astype(np.int64)
+            total = shares.sum(axis=1, keepdims=True) + self._weight
+            shares <<= _PRECISION
+            shares += coarser
+            shares //= total
+        tables = np.zeros((len(shares), self._size + 1), np.int64)
         np.cumsum(shares, axis=1, out=tables[:, 1:])
-        tables = (tables * spare >> _PRECISION) + np.arange(self._size + 1)
+        tables *= (1 << rans.SCALE_BITS) - self._size
+        tables >>= _PRECISION
+        tables += np.arange(self._size + 1)
         tables[:, -1] = 1 << rans.SCALE_BITS
         return tables
 

@@ -105,7 +105,7 @@ def _payload_bytes(source: ByteSource, at: int, coding: Coding, layout: PayloadL
     if not layout.can_be_coded:
         raise BitstreamError("indices of so large a codebook cannot be coded", source.offset + at)
     if length >= layout.size_bytes:
-        raise BitstreamError(f"a coded payload of {length} bytes is longer than a plain one", source.offset + at)
+        raise BitstreamError(f"a coded payload of {length} bytes is as long as a plain one", source.offset + at)
     return length, behind
 
 

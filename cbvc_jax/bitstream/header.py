@@ -23,6 +23,11 @@ VERSION = (1, 1)
 FIXED_VERSION = (1, 0)
 """The version of a stream whose records are all of fixed length: every reader of the major version reads it."""
 
+StreamCoding = Literal["fixed", "adaptive"]
+STREAM_CODINGS: dict[StreamCoding, tuple[int, int]] = {"fixed": FIXED_VERSION, "adaptive": VERSION}
+"""What a writer does with indices, and the version of the stream that comes of it: fixed length always, or a coding that
+learns from the frames before wherever it makes a record smaller."""
+
 ColorMatrix = Literal["bt601", "bt709", "bt2020", "rgb"]
 ColorRange = Literal["limited", "full"]
 COLOR_MATRICES: dict[ColorMatrix, int] = {"rgb": 0, "bt709": 1, "bt601": 6, "bt2020": 9}

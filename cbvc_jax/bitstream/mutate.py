@@ -65,7 +65,7 @@ def falling_tables(header: StreamHeader) -> IndexTables:
     return {rate: [[_falling_table(k)] * GROUPS for k in stages] for rate, stages in sizes.items()}
 
 
-@functools.cache
+@functools.lru_cache(maxsize=32)
 def _falling_table(size: int) -> np.ndarray:
     return 1 + 60000 // np.arange(1, size + 1)
 

@@ -199,9 +199,7 @@ class StreamReader:
             if self._learned:
                 self._coder.update(head.rate, indices)
 
-    def _examine(
-        self, progress: Progress, *, unpack: bool
-    ) -> tuple[RecordHead, Progress, IndexMaps, tuple[int, ...]]:
+    def _examine(self, progress: Progress, *, unpack: bool) -> tuple[RecordHead, Progress, IndexMaps, tuple[int, ...]]:
         """(head, state after it, indices, bytes by stage) of the record at the window's start, which stays."""
         source = self._source
         offset = source.offset
