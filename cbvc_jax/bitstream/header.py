@@ -25,8 +25,8 @@ FIXED_VERSION = (1, 0)
 
 StreamCoding = Literal["fixed", "adaptive"]
 STREAM_CODINGS: dict[StreamCoding, tuple[int, int]] = {"fixed": FIXED_VERSION, "adaptive": VERSION}
-"""What a writer does with indices, and the version of the stream that comes of it: fixed length always, or a coding that
-learns from the frames before wherever it makes a record smaller."""
+"""What a writer does with indices, and the version of the stream that comes of it: fixed length always, or a coding
+that learns from the frames before wherever it makes a record smaller."""
 
 ColorMatrix = Literal["bt601", "bt709", "bt2020", "rgb"]
 ColorRange = Literal["limited", "full"]

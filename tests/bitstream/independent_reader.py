@@ -24,7 +24,7 @@ class Later(Exception):
 
 
 class Reader:
-    """Reads the header on construction, and frames with `read_frames`; `tables` of the model by [rate][stage][group]."""
+    """Reads the header on construction, and frames with `read_frames`; `tables` are [rate][stage][group] lists."""
 
     def __init__(self, data: bytes, tables=None):
         self.data = data
@@ -118,7 +118,16 @@ class Reader:
         counts = [2 * -(-self.height // s) * -(-self.width // s) for s in (16, 32, 64)]
         return -(-sum(n * len(f"{k - 1:b}") for n, k in zip(counts, sizes, strict=True)) // 8)
 
-    def _fixed(self, sizes: list[int], payload: bytes) -> tuple[list[list[int]], bool]:
+    def _payload_length(self, coding: int, sizes: list[int]) -> int:
+        fixed = self._fixed_length(sizes)
+        if coding == 0:
+            return fixed
+        length = self._varint()
+        if max(sizes) > 8192 or length >= fixed:
+            raise Damaged("length of a coded payload")
+        return length
+
+    def fixed(self, sizes: list[int], payload: bytes) -> tuple[list[list[int]], bool]:
         """(flat indices of each stage, whether all is in range)."""
         counts = [2 * -(-self.height // s) * -(-self.width // s) for s in (16, 32, 64)]
         widths = [len(f"{k - 1:b}") for k in sizes]
@@ -137,18 +146,11 @@ class Reader:
     def read_frames(self):
         """Yields (kind, rate, frame number, timestamp, flat indices of each stage) to the end of the stream."""
         frames, time, delta, in_gop, crc = 0, -1, None, None, None
-        models, reference = {}, None
+        indices = Indices(self)
         while True:
             start = self.position
             kind, rate, sizes, number, ticks, coding = self._record_head()
-            length = 0
-            if kind != "end":
-                length = self._fixed_length(sizes)
-                if coding:
-                    coded = self._varint()
-                    if max(sizes) > 8192 or coded >= length:
-                        raise Damaged("length of a coded payload")
-                    length = coded
+            length = self._payload_length(coding, sizes) if kind != "end" else 0
             payload = self._bytes(length)
             seed = crc if kind == "predicted" else self.header_crc
             if seed is None:
@@ -169,28 +171,7 @@ class Reader:
                 raise Damaged("timestamp")
             else:
                 time, delta, in_gop = ticks, None, 1
-            if kind == "key":
-                models, reference = {}, None
-            if rate not in models:
-                models[rate] = [Stage(self.width, self.height, s, k) for s, k in zip((16, 32, 64), sizes, strict=True)]
-            before = reference[1] if reference and reference[0] == rate else [None] * 3
-            if coding == 0:
-                stages, sound = self._fixed(sizes, payload)
-                if not sound:
-                    raise Damaged("payload")
-            else:
-                if coding == 2 and self.tables is None:
-                    raise Later
-                coder = Coder(payload)
-                initial = self.tables[rate] if coding == 2 else [None] * 3
-                stages = [m.decode(coder, r, t) for m, r, t in zip(models[rate], before, initial, strict=True)]
-                if coder.x != 2**23 or coder.position != len(payload):
-                    raise Damaged("end of a coded payload")
-            if kind == "predicted":
-                if self.minor and max(sizes) <= 8192:
-                    for model, stage, ref in zip(models[rate], stages, before, strict=True):
-                        model.count(stage, ref)
-                reference = rate, stages
+            stages = indices.take(kind, rate, sizes, coding, payload)
             yield kind, rate, frames, time, stages
             frames += 1
 
@@ -217,6 +198,43 @@ class Reader:
         if number > (2 if self.minor else 0):
             raise Later
         return number
+
+
+class Indices:
+    """What is remembered from frame to frame: sections 8.3 and 8.4."""
+
+    def __init__(self, reader: Reader):
+        self.reader = reader
+        self.models, self.reference = {}, ("", [])
+
+    def take(self, kind: str, rate: str, sizes: list[int], coding: int, payload: bytes) -> list[list[int]]:
+        """The flat indices of each stage of the next frame."""
+        reader = self.reader
+        if kind == "key":
+            self.models, self.reference = {}, ("", [])
+        if rate not in self.models:
+            grid = reader.width, reader.height
+            self.models[rate] = [Stage(*grid, s, k) for s, k in zip((16, 32, 64), sizes, strict=True)]
+        models = self.models[rate]
+        before = self.reference[1] if self.reference[0] == rate else [None] * 3
+        if coding == 0:
+            stages, sound = reader.fixed(sizes, payload)
+            if not sound:
+                raise Damaged("payload")
+        else:
+            if coding == 2 and reader.tables is None:
+                raise Later
+            coder = Coder(payload)
+            initial = reader.tables[rate] if coding == 2 else [None] * 3
+            stages = [m.decode(coder, r, t) for m, r, t in zip(models, before, initial, strict=True)]
+            if coder.x != 2**23 or coder.position != len(payload):
+                raise Damaged("end of a coded payload")
+        if kind == "predicted":
+            if reader.minor and max(sizes) <= 8192:
+                for model, stage, ref in zip(models, stages, before, strict=True):
+                    model.count(stage, ref)
+            self.reference = rate, stages
+        return stages
 
 
 class Coder:

@@ -23,6 +23,7 @@ from cbvc_jax.bitstream.mutate import falling_tables, join, split
 from cbvc_jax.bitstream.source import encode_varint
 from cbvc_jax.errors import BitstreamError, UsageError
 
+from . import digest
 from .streams import header, indices, read_all, same_frame, stream
 
 PINNED = "fde1e18d58332da9"
@@ -248,3 +249,9 @@ def test_the_bytes_of_a_stream_are_pinned():
 
 def test_the_fixed_stream_of_old_is_unchanged():
     assert stream(6) == written(header(), [(f.kind, f.rate, f.indices) for f in read_all(stream(6))])
+
+
+def test_streams_are_read_and_written_as_on_other_machines(tmp_path):
+    """`other_machines.sh` compares this with emulated ones."""
+    digest.make(tmp_path)
+    assert len(digest.digest(sorted(tmp_path.iterdir()))) == 64
