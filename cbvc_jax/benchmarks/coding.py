@@ -3,8 +3,8 @@
 python -m cbvc_jax.benchmarks.coding FILE.cbv... [--pictures]
 
 Each stream is written anew in memory in both codings and read back. Gains are of whole files, and of the payloads of
-predicted frames by stage. Times are medians over the predicted frames, in ms a frame: coding and decoding the indices,
-all of the record included, and with --pictures decoding the picture from them (the model must be installed).
+predicted frames by stage. Times are medians over the predicted frames, in ms of processor time a frame: coding and
+decoding the indices, all of the record included, and with --pictures decoding the picture (the model must be installed).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path)
     parser.add_argument("--pictures", action="store_true", help="time the decoding of pictures, too")
     args = parser.parse_args(argv)
-    print("| stream | size | frames | rate | fixed | adaptive | file | stages 1, 2, 3 | code | decode | picture |")
+    print("| stream | size | frames | rate | fixed | adaptive | saved | by stage | code ms | decode ms | picture ms |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for path in args.files:
         with path.open("rb") as file:
@@ -101,9 +101,9 @@ def picture_ms(header: StreamHeader, records: Sequence[FrameRecord]) -> float:
 
 
 def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
+    start = time.process_time()
     result = work()
-    return 1000 * (time.perf_counter() - start), result
+    return 1000 * (time.process_time() - start), result
 
 
 def _median(times: Sequence[float]) -> float:

@@ -106,9 +106,13 @@ class _Counts:
         self, decoder: rans.Decoder, groups: Integers, previous: Integers | None, initial: Integers | None
     ) -> Integers:
         """Symbols of the shape of `groups`, which tells the group of each."""
+        tables = self._cumulative(initial)
+        if len(self._counts) == 1:
+            counts = np.bincount(groups.reshape(-1), minlength=GROUPS).tolist()
+            runs = [decoder.run(table, count) for table, count in zip(tables, counts, strict=True)]
+            return np.concatenate(runs).astype(np.int64).reshape(groups.shape)
         contexts = groups + self._previous_step * (self._size if previous is None else previous)
-        tables = self._cumulative(initial).tolist()
-        symbols = decoder.symbols(tables, contexts.reshape(-1).tolist(), groups.shape[-1], self._left_step)
+        symbols = decoder.symbols(tables.tolist(), contexts.reshape(-1).tolist(), groups.shape[-1], self._left_step)
         return np.array(symbols, np.int64).reshape(groups.shape)
 
     def update(self, symbols: Integers, groups: Integers, previous: Integers | None) -> None:
