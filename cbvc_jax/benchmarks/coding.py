@@ -3,8 +3,8 @@
 python -m cbvc_jax.benchmarks.coding FILE.cbv... [--pictures]
 
 Each stream is written anew in memory in both codings and read back. Gains are of whole files, and of the payloads of
-predicted frames by stage. Times are medians over the predicted frames, in ms of processor time a frame: coding and
-decoding the indices, all of the record included, and with --pictures decoding the picture (the model must be installed).
+predicted frames by stage. Times are medians over the predicted frames, in ms of processor time a frame: coding
+and decoding the indices, records included, and with --pictures decoding the picture (the model must be installed).
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -158,6 +160,7 @@ class _Counts:
         return tables
 
 
+@functools.lru_cache(maxsize=16)
 def _group_numbers(shape: tuple[int, ...]) -> Integers:
     """The group of each index of maps [groups, rows, columns]."""
     return np.broadcast_to(np.arange(GROUPS, dtype=np.int64)[:, None, None], shape)
