@@ -139,9 +139,10 @@ class _Counts:
     def _cumulative(self, initial: Integers | None) -> Integers:
         """Cumulative frequencies [contexts of the last level, K + 1], from 0 to 2**16, each step at least 1."""
         # In place throughout: for large codebooks, fresh memory takes longer than the arithmetic.
-        first = np.ones((GROUPS, self._size), np.int64) if initial is None else initial
-        shares = first << _PRECISION
-        shares //= first.sum(axis=-1, keepdims=True)
+        if initial is None:
+            shares = np.full((GROUPS, 1), (1 << _PRECISION) // self._size, np.int64)
+        else:
+            shares = (initial << _PRECISION) // initial.sum(axis=-1, keepdims=True)
         for counts in self._counts:
             # A context begins as the one it refines and departs from it as it gathers counts.
             coarser = shares if len(counts) == len(shares) else np.tile(shares, (len(counts) // len(shares), 1))
