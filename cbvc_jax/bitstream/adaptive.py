@@ -94,7 +94,7 @@ class AdaptiveCoder:
         if self._layouts[rate].can_be_coded:
             for maps, (model, previous, _) in zip(indices, self._stages(rate, False), strict=True):
                 model.update(maps.astype(np.int64), previous)
-        self._last = rate, indices
+        self._last = rate, tuple(maps.copy() for maps in indices)
 
     def _stages(self, rate: str, tables: bool) -> Iterable[tuple[StageModel, Integers | None, Integers | None]]:
         """(model, previous frame's indices, initial tables) of each stage."""

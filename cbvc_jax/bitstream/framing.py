@@ -82,6 +82,8 @@ def read_head(source: ByteSource, header: StreamHeader, layouts: dict[str, Paylo
         raise BitstreamError("no record begins here", source.offset)
     flags = source.byte(MARKER_BYTES)
     coding = _coding(flags, header, source.offset + MARKER_BYTES)
+    if coding == "adaptive":
+        raise BitstreamError("a keyframe has no frame before it to learn from", source.offset + MARKER_BYTES)
     if flags & ~_CODING_MASK:
         raise BitstreamError("a reserved bit of a keyframe is set", source.offset + MARKER_BYTES)
     number, at = source.varint(MARKER_BYTES + 1)

@@ -27,7 +27,7 @@ from cbvc_jax.errors import BitstreamError
 CORPUS_STREAMS = 256
 SAMPLES = 2000
 """Streams whose memory is traced, all in the first tenth: the tracer itself keeps about a kilobyte each time."""
-MEMORY_BASE_BYTES = 1 << 23
+MEMORY_BASE_BYTES = 1 << 22
 MEMORY_RATIO = 256
 """Unpacking holds some twenty bytes a bit of one payload at its peak; the counts of a rate take up to 0.2 MiB."""
 

@@ -192,6 +192,8 @@ class Reader:
         coding = self._coding(flags >> 4 & 7)
         if flags & 0x8F:
             raise Damaged("reserved flag")
+        if coding == 1:
+            raise Damaged("coding 1 in a keyframe")
         return "key", "key", self.key_sizes, self._varint(), self._varint(), coding
 
     def _coding(self, number: int) -> int:

@@ -172,6 +172,21 @@ def test_a_coded_payload_as_long_as_a_plain_one_is_refused(calm):
             list(StreamReader(io.BytesIO(join(changed))))
 
 
+def test_a_keyframe_is_not_coded_with_what_it_cannot_have_learned():
+    """So that the bytes of a keyframe answer for the memory that its size takes."""
+    data = header(16384, 16384, version=VERSION).pack() + b"\xf1KEY\x10\x00\x00\x04" + bytes(8)
+    with pytest.raises(BitstreamError, match="no frame before it"):
+        list(StreamReader(io.BytesIO(data)))
+
+
+def test_what_a_caller_does_to_the_indices_does_not_matter(calm):
+    frames = read_all(calm)
+    for record, expected in zip(StreamReader(io.BytesIO(calm)), frames, strict=True):
+        assert same_frame(record, expected)
+        for maps in record.indices:
+            maps[:] = 0
+
+
 def test_frames_that_were_not_unpacked_cannot_be_learned_from(calm):
     reader = StreamReader(io.BytesIO(calm))
     for _ in range(2):
