@@ -65,9 +65,9 @@ def falling_tables(header: StreamHeader) -> IndexTables:
     return {rate: [[_falling_table(k)] * GROUPS for k in stages] for rate, stages in sizes.items()}
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=16)
 def _falling_table(size: int) -> np.ndarray:
-    return 1 + 60000 // np.arange(1, size + 1)
+    return (1 + 60000 // np.arange(1, size + 1)).astype(np.uint16)
 
 
 def random_header(rng: random.Random) -> StreamHeader:

@@ -110,8 +110,8 @@ class Decoder:
         """
         state, position, payload = self._state, self.position, self._payload
         # Views of plain memory: a list of thousands of integers is slow to make and to search.
-        starts = memoryview(table)
-        symbol_at = memoryview(np.repeat(np.arange(len(table) - 1, dtype=np.uint16), np.diff(table)))
+        starts = table.data
+        symbol_at = np.repeat(np.arange(len(table) - 1, dtype=np.uint16), np.diff(table)).data
         out: list[int] = []
         try:
             for _ in range(count):
