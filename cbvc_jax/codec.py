@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
-from cbvc_jax.bitstream import StreamHeader, StreamWriter
+from cbvc_jax.bitstream import STREAM_CODINGS, StreamCoding, StreamHeader, StreamWriter
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import padded_size, stage_grids
 from cbvc_jax.model import CodecModel
@@ -33,6 +33,7 @@ from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.weights import Model
 
 DEFAULT_GOP = 32
+DEFAULT_CODING: StreamCoding = "adaptive"
 Frame = UInt8[np.ndarray, "h w 3"]
 IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
 
@@ -167,8 +168,12 @@ class Decoder:
         return self._programs.picture(self._y_ref) if show else None
 
 
-def stream_header(model: Model, info: VideoInfo, gop: int = DEFAULT_GOP) -> StreamHeader:
+def stream_header(
+    model: Model, info: VideoInfo, gop: int = DEFAULT_GOP, coding: StreamCoding = DEFAULT_CODING
+) -> StreamHeader:
     """The header of a stream of `model` for a video of `info`."""
+    if coding not in STREAM_CODINGS:
+        raise UsageError(f"there is no index coding '{coding}'; there are: {', '.join(STREAM_CODINGS)}")
     return StreamHeader(
         model_sha256=model.sha256,
         width=info.width,
@@ -180,6 +185,7 @@ def stream_header(model: Model, info: VideoInfo, gop: int = DEFAULT_GOP) -> Stre
         gop=gop,
         key_sizes=model.preset.key_sizes,
         predicted_sizes=model.preset.predicted_sizes,
+        version=STREAM_CODINGS[coding],
     )
 
 
@@ -190,14 +196,18 @@ def encode(
     info: VideoInfo,
     rate: str = "high",
     gop: int = DEFAULT_GOP,
+    coding: StreamCoding = DEFAULT_CODING,
 ) -> Iterator[CodedFrame]:
     """Writes a stream to `file` while it is iterated: one coded frame for each of `frames`.
+
+    `coding` "fixed" spends the same bits on every frame, and readers of format 1.0 read it; "adaptive" spends fewer on
+    indices that were frequent in the frames before. Both decode to the same pictures.
 
     Timestamps are shifted so that none is below zero.
     """
     encoder = Encoder(model, info.height, info.width, rate, gop)
     shift: int | None = None
-    with StreamWriter(file, stream_header(model, info, gop)) as writer:
+    with StreamWriter(file, stream_header(model, info, gop, coding)) as writer:
         for frame in frames:
             shift = min(frame.timestamp, 0) if shift is None else shift
             coded = encoder.push(frame.rgb)

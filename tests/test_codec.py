@@ -24,9 +24,9 @@ def as_video(frames: np.ndarray, first: int = 0):
     return (VideoFrame(rgb, first + i) for i, rgb in enumerate(frames))
 
 
-def encoded(model, frames: np.ndarray, rate: str = "low", gop: int = 3, first: int = 0) -> bytes:
+def encoded(model, frames: np.ndarray, rate: str = "low", gop: int = 3, first: int = 0, **options) -> bytes:
     file = io.BytesIO()
-    for _ in encode(as_video(frames, first), file, model, info_of(frames), rate, gop):
+    for _ in encode(as_video(frames, first), file, model, info_of(frames), rate, gop, **options):
         pass
     return file.getvalue()
 
@@ -59,11 +59,22 @@ def test_what_lies_outside_the_frame_does_not_matter(model, moving):
 
 def test_payload_is_arithmetic_and_encoding_is_deterministic(model, moving):
     frames = moving(5, 48, 80)
-    stream = encoded(model, frames, "low", gop=3)
-    assert stream == encoded(model, frames, "low", gop=3)
+    stream = encoded(model, frames, "low", gop=3, coding="fixed")
+    assert stream == encoded(model, frames, "low", gop=3, coding="fixed")
     for record in StreamReader(io.BytesIO(stream)):
         sizes = model.preset.codebook_sizes(record.rate)
         assert record.payload_bytes == -(-frame_bits(48, 80, sizes) // 8)
+
+
+def test_both_index_codings_decode_to_the_same_pictures(model, moving):
+    frames = np.repeat(moving(2, 64, 96), 5, axis=0)
+    fixed, adaptive = (encoded(model, frames, "low", gop=10, coding=c) for c in ("fixed", "adaptive"))
+    assert adaptive == encoded(model, frames, "low", gop=10)
+    assert len(adaptive) < len(fixed)
+    shown = [[f.rgb for f in StreamDecoder(io.BytesIO(stream), model)] for stream in (fixed, adaptive)]
+    np.testing.assert_array_equal(*shown)
+    with pytest.raises(UsageError, match="no index coding 'huffman'"):
+        encoded(model, frames, coding="huffman")
 
 
 def test_kinds_follow_the_gop_and_the_rate_may_change(model, moving):

@@ -1,7 +1,19 @@
 """The bitstream: bytes <-> index maps. FORMAT.md says what each byte means; numpy and the standard library only."""
 
+from cbvc_jax.bitstream.adaptive import IndexTables
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
-from cbvc_jax.bitstream.header import COLOR_MATRICES, COLOR_RANGES, VERSION, ColorMatrix, ColorRange, StreamHeader
+from cbvc_jax.bitstream.framing import CODINGS, Coding
+from cbvc_jax.bitstream.header import (
+    COLOR_MATRICES,
+    COLOR_RANGES,
+    FIXED_VERSION,
+    STREAM_CODINGS,
+    VERSION,
+    ColorMatrix,
+    ColorRange,
+    StreamCoding,
+    StreamHeader,
+)
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.bitstream.reader import FrameRecord, Loss, StreamReader
 from cbvc_jax.bitstream.summary import StreamSummary, summarize
@@ -9,16 +21,22 @@ from cbvc_jax.bitstream.writer import StreamWriter
 from cbvc_jax.errors import BitstreamError
 
 __all__ = [
+    "CODINGS",
     "COLOR_MATRICES",
     "COLOR_RANGES",
+    "FIXED_VERSION",
+    "STREAM_CODINGS",
     "VERSION",
     "BitstreamError",
+    "Coding",
     "ColorMatrix",
     "ColorRange",
     "FrameRecord",
     "IndexMaps",
+    "IndexTables",
     "Loss",
     "PayloadLayout",
+    "StreamCoding",
     "StreamHeader",
     "StreamReader",
     "StreamSummary",

@@ -16,8 +16,11 @@ KEY_MARKER = b"\xf1KEY"
 END_MARKER = b"\xf1END"
 MARKER_BYTES = 4
 CRC_BYTES = 4
-FIXED_LENGTH = 0
-"""Index coding 0: every index at ceil(log2 K) bits. The others are reserved."""
+
+Coding = Literal["fixed", "adaptive", "adaptive-tables"]
+CODINGS: tuple[Coding, ...] = ("fixed", "adaptive", "adaptive-tables")
+"""Index codings by their number: every index at ceil(log2 K) bits; coded with frequencies that are learned from the
+frames before, from uniform ones or from the model's tables on. The others are reserved."""
 
 _CODING_SHIFT = 4
 _CODING_MASK = 0x70
@@ -36,6 +39,7 @@ class RecordHead:
       rate: name of its codebooks: "key" for a keyframe, a rate for a predicted frame, "" at the end of the stream.
       number: frame number of a keyframe, number of frames at the end of the stream; None for a predicted frame.
       ticks: timestamp of a keyframe; distance from the frame before for a predicted frame, None if that repeats.
+      coding: of its indices; "fixed" at the end of the stream.
       head_bytes, payload_bytes: lengths.
     """
 
@@ -43,6 +47,7 @@ class RecordHead:
     rate: str
     number: int | None
     ticks: int | None
+    coding: Coding
     head_bytes: int
     payload_bytes: int
 
@@ -52,7 +57,7 @@ class RecordHead:
         return self.head_bytes + self.payload_bytes + CRC_BYTES
 
 
-def read_head(source: ByteSource, rates: tuple[str, ...], layouts: dict[str, PayloadLayout]) -> RecordHead:
+def read_head(source: ByteSource, header: StreamHeader, layouts: dict[str, PayloadLayout]) -> RecordHead:
     """The head of the record at the start of the source's window, which stays where it is.
 
     Raises:
@@ -61,36 +66,54 @@ def read_head(source: ByteSource, rates: tuple[str, ...], layouts: dict[str, Pay
     """
     tag = source.byte(0)
     if tag < 0x80:
-        _require_fixed_length(tag, source.offset)
-        rate = tag & _RATE_MASK
-        if rate >= len(rates):
-            raise BitstreamError(f"rate {rate} is not in the header's table of {len(rates)}", source.offset)
+        coding = _coding(tag, header, source.offset)
+        number = tag & _RATE_MASK
+        if number >= len(header.rates):
+            raise BitstreamError(f"rate {number} is not in the header's table of {len(header.rates)}", source.offset)
+        rate = header.rates[number]
         ticks, at = (None, 1) if tag & _REPEAT else source.varint(1)
-        return RecordHead("predicted", rates[rate], None, ticks, at, layouts[rates[rate]].size_bytes)
+        payload_bytes, at = _payload_bytes(source, at, coding, layouts[rate])
+        return RecordHead("predicted", rate, None, ticks, coding, at, payload_bytes)
     marker = source.peek(MARKER_BYTES)
     if marker == END_MARKER:
         count, at = source.varint(MARKER_BYTES)
-        return RecordHead("end", "", count, None, at, 0)
+        return RecordHead("end", "", count, None, "fixed", at, 0)
     if marker != KEY_MARKER:
         raise BitstreamError("no record begins here", source.offset)
     flags = source.byte(MARKER_BYTES)
-    _require_fixed_length(flags, source.offset + MARKER_BYTES)
-    if flags:
+    coding = _coding(flags, header, source.offset + MARKER_BYTES)
+    if coding == "adaptive":
+        raise BitstreamError("a keyframe has no frame before it to learn from", source.offset + MARKER_BYTES)
+    if flags & ~_CODING_MASK:
         raise BitstreamError("a reserved bit of a keyframe is set", source.offset + MARKER_BYTES)
     number, at = source.varint(MARKER_BYTES + 1)
     timestamp, at = source.varint(at)
-    return RecordHead("key", KEYFRAME, number, timestamp, at, layouts[KEYFRAME].size_bytes)
+    payload_bytes, at = _payload_bytes(source, at, coding, layouts[KEYFRAME])
+    return RecordHead("key", KEYFRAME, number, timestamp, coding, at, payload_bytes)
 
 
-def _require_fixed_length(flags: int, offset: int) -> None:
-    coding = (flags & _CODING_MASK) >> _CODING_SHIFT
-    if coding != FIXED_LENGTH:
-        raise UnsupportedError(f"index coding {coding} is of a later format, or the record is damaged", offset)
+def _coding(flags: int, header: StreamHeader, offset: int) -> Coding:
+    number = (flags & _CODING_MASK) >> _CODING_SHIFT
+    if number >= (len(CODINGS) if header.adaptive else 1):
+        raise UnsupportedError(f"index coding {number} is of a later format, or the record is damaged", offset)
+    return CODINGS[number]
+
+
+def _payload_bytes(source: ByteSource, at: int, coding: Coding, layout: PayloadLayout) -> tuple[int, int]:
+    """(length of the payload, position behind the field that tells it)."""
+    if coding == "fixed":
+        return layout.size_bytes, at
+    length, behind = source.varint(at)
+    if not layout.can_be_coded:
+        raise BitstreamError("indices of so large a codebook cannot be coded", source.offset + at)
+    if length >= layout.size_bytes:
+        raise BitstreamError(f"a coded payload of {length} bytes is as long as a plain one", source.offset + at)
+    return length, behind
 
 
 def key_head(number: int, timestamp: int) -> bytes:
     """Head of the keyframe that is frame `number` of the stream (from 0), at `timestamp` ticks."""
-    return KEY_MARKER + bytes([FIXED_LENGTH << _CODING_SHIFT]) + encode_varint(number) + encode_varint(timestamp)
+    return KEY_MARKER + bytes([0]) + encode_varint(number) + encode_varint(timestamp)
 
 
 def predicted_head(rate: int, delta: int | None) -> bytes:
@@ -98,8 +121,15 @@ def predicted_head(rate: int, delta: int | None) -> bytes:
 
     None for `delta` repeats that of the predicted frame before.
     """
-    tag = FIXED_LENGTH << _CODING_SHIFT | rate
-    return bytes([tag | _REPEAT]) if delta is None else bytes([tag]) + encode_varint(delta)
+    return bytes([rate | _REPEAT]) if delta is None else bytes([rate]) + encode_varint(delta)
+
+
+def coded_head(head: bytes, coding: Coding, payload_bytes: int) -> bytes:
+    """The head of a record of fixed length as that of the same record with a coded payload of `payload_bytes`."""
+    flags = MARKER_BYTES if head.startswith(KEY_MARKER) else 0
+    marked = bytearray(head)
+    marked[flags] |= CODINGS.index(coding) << _CODING_SHIFT
+    return bytes(marked) + encode_varint(payload_bytes)
 
 
 def end_head(count: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import random
@@ -12,35 +13,61 @@ from fractions import Fraction
 
 import numpy as np
 
+from cbvc_jax.bitstream.adaptive import IndexTables
 from cbvc_jax.bitstream.framing import CRC_BYTES, END_MARKER, KEY_MARKER
-from cbvc_jax.bitstream.header import COLOR_MATRICES, COLOR_RANGES, StreamHeader
+from cbvc_jax.bitstream.header import COLOR_MATRICES, COLOR_RANGES, FIXED_VERSION, VERSION, StreamHeader
 from cbvc_jax.bitstream.reader import StreamReader
 from cbvc_jax.bitstream.writer import StreamWriter
 from cbvc_jax.geometry import GROUPS, stage_grids
+from cbvc_jax.presets import KEYFRAME
 
 Parts = list[bytes]
 """A stream without its checksums: the header, then one piece a record."""
 
 _MAX_HEIGHT, _MAX_WIDTH = 48, 80
-_CODEBOOKS = (2, 3, 8, 100, 512, 2048, 8192, 65536)
+_CODEBOOKS = (2, 3, 8, 17, 64, 100, 512, 2048, 8192, 65536)
 _SIZES_OFFSET = 40
 _EDGES = (0x00, 0x01, 0x07, 0x08, 0x10, 0x7F, 0x80, 0xF1, 0xFF)
 
 
-def random_stream(rng: random.Random) -> bytes:
-    """A valid stream of 1 to 6 small frames, with a header, rates and indices drawn from `rng`."""
+def random_stream(rng: random.Random, *, tables: bool = False) -> bytes:
+    """A valid stream of 1 to 6 small frames, with a header, rates and indices drawn from `rng`.
+
+    Args:
+      tables: write it with `falling_tables`, which a reader then needs too.
+    """
     header = random_header(rng)
     file = io.BytesIO()
     timestamp = rng.randrange(1 << 20)
-    with StreamWriter(file, header) as writer:
+    with StreamWriter(file, header, falling_tables(header) if tables else None) as writer:
         since_key = header.gop
+        rate, indices = "", ()
         for _ in range(rng.randint(1, 6)):
             key = since_key >= header.gop or rng.random() < 0.15
             since_key = 1 if key else since_key + 1
-            rate, sizes = ("key", header.key_sizes) if key else rng.choice(header.predicted_sizes)
-            writer.write("key" if key else "predicted", rate, timestamp, random_indices(rng, header, sizes))
+            before = rate, indices
+            if not key and rate in header.rates and rng.random() < 0.5:
+                sizes = dict(header.predicted_sizes)[rate]
+            else:
+                rate, sizes = ("key", header.key_sizes) if key else rng.choice(header.predicted_sizes)
+            indices = random_indices(rng, header, sizes)
+            if before[0] == rate:
+                kept = rng.choice((0, 3, 15))
+                indices = tuple(np.where(i % 16 < kept, old, i) for i, old in zip(indices, before[1], strict=True))
+            writer.write("key" if key else "predicted", rate, timestamp, indices)
             timestamp += rng.choice((1, 1, 1, 3003, 1 << 40))
     return file.getvalue()
+
+
+def falling_tables(header: StreamHeader) -> IndexTables:
+    """Initial tables for the codebooks of `header` in which low indices are frequent."""
+    sizes = {KEYFRAME: header.key_sizes, **dict(header.predicted_sizes)}
+    return {rate: [[_falling_table(k)] * GROUPS for k in stages] for rate, stages in sizes.items()}
+
+
+@functools.lru_cache(maxsize=16)
+def _falling_table(size: int) -> np.ndarray:
+    return (1 + 60000 // np.arange(1, size + 1)).astype(np.uint16)
 
 
 def random_header(rng: random.Random) -> StreamHeader:
@@ -57,15 +84,17 @@ def random_header(rng: random.Random) -> StreamHeader:
         gop=rng.choice((1, 2, 3, 32)),
         key_sizes=_random_sizes(rng),
         predicted_sizes=tuple((f"rate{i}", _random_sizes(rng)) for i in range(rates)),
+        version=rng.choice((FIXED_VERSION, VERSION, VERSION)),
         extensions=tuple((rng.randrange(1 << 16), rng.randbytes(rng.randrange(9))) for _ in range(rng.randrange(3))),
     )
 
 
 def random_indices(rng: random.Random, header: StreamHeader, sizes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Indices [groups=2, rows, columns] of each stage for codebooks of the given sizes."""
+    """Indices [groups=2, rows, columns] of each stage for codebooks of the given sizes, all alike or low ones more."""
     draw = np.random.default_rng(rng.getrandbits(32))
-    grids = stage_grids(header.height, header.width)
-    return tuple(draw.integers(0, k, (GROUPS, *grid)) for k, grid in zip(sizes, grids, strict=True))
+    power = rng.choice((1, 2, 8))
+    shapes = [(GROUPS, *grid) for grid in stage_grids(header.height, header.width)]
+    return tuple((k * draw.random(shape) ** power).astype(int) for k, shape in zip(sizes, shapes, strict=True))
 
 
 def _random_sizes(rng: random.Random) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,8 @@ from cbvc_jax.errors import BitstreamError, UsageError
 from cbvc_jax.geometry import GROUPS, index_bits, stage_grids
 
 WORD_BITS = 16
+MAX_CODED_SIZE = 8192
+"""Largest codebook whose indices can be coded in fewer bits than fixed length takes."""
 IndexMaps = tuple[npt.NDArray[np.uint16], ...]
 
 
@@ -33,6 +36,8 @@ class PayloadLayout:
 
     Attributes:
       size_bits, size_bytes: of the payload, without and with the padding to a whole byte.
+      codebook_sizes: K of each stage.
+      shapes: [groups=2, rows, columns] of each stage.
     """
 
     def __init__(self, height: int, width: int, codebook_sizes: Sequence[int]):
@@ -42,8 +47,15 @@ class PayloadLayout:
             stages.append(_Stage((GROUPS, rows, columns), size, index_bits(size), start))
             start += stages[-1].count * stages[-1].bits
         self._stages = tuple(stages)
+        self.codebook_sizes = tuple(stage.codebook_size for stage in stages)
+        self.shapes = tuple(stage.shape for stage in stages)
         self.size_bits = start
         self.size_bytes = -(-start // 8)
+
+    @property
+    def can_be_coded(self) -> bool:
+        """Whether the codebooks are small enough for an adaptive index coding."""
+        return max(self.codebook_sizes) <= MAX_CODED_SIZE
 
     def pack(self, indices: Sequence[npt.ArrayLike]) -> bytes:
         """The payload of one frame.
@@ -54,14 +66,25 @@ class PayloadLayout:
         Raises:
           UsageError: a shape, dtype or index does not fit the layout.
         """
-        if len(indices) != len(self._stages):
-            raise UsageError(f"a frame has {len(self._stages)} stages of indices, not {len(indices)}")
         pieces = []
-        for number, (stage, given) in enumerate(zip(self._stages, indices, strict=True), start=1):
-            maps = _checked(np.asarray(given), stage, number)
+        for stage, maps in zip(self._stages, self.check(indices), strict=True):
             words = np.unpackbits(maps.astype(">u2").reshape(-1).view(np.uint8)).reshape(-1, WORD_BITS)
             pieces.append(words[:, WORD_BITS - stage.bits :].reshape(-1))
         return np.packbits(np.concatenate(pieces)).tobytes()
+
+    def check(self, indices: Sequence[npt.ArrayLike]) -> IndexMaps:
+        """The same indices as uint16; arguments and errors as of `pack`."""
+        if len(indices) != len(self._stages):
+            raise UsageError(f"a frame has {len(self._stages)} stages of indices, not {len(indices)}")
+        numbered = enumerate(zip(self._stages, indices, strict=True), start=1)
+        return tuple(
+            _checked(np.asarray(given), stage, number).astype(np.uint16) for number, (stage, given) in numbered
+        )
+
+    def stage_bytes(self) -> tuple[int, ...]:
+        """Bytes of the payload up to the one in which each stage ends, less those of the stages before."""
+        ends = [0, *(-(-(stage.start + stage.count * stage.bits) // 8) for stage in self._stages)]
+        return tuple(b - a for a, b in itertools.pairwise(ends))
 
     def unpack(self, payload: bytes, offset: int = 0) -> IndexMaps:
         """One uint16 array [groups=2, rows, columns] a stage.

@@ -9,12 +9,14 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Literal
 
-from cbvc_jax.bitstream.errors import TruncatedError
+from cbvc_jax.bitstream.adaptive import AdaptiveCoder, IndexTables
+from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.framing import (
     CRC_BYTES,
     END_MARKER,
     KEY_MARKER,
     MARKER_BYTES,
+    Coding,
     Progress,
     RecordHead,
     read_head,
@@ -40,6 +42,8 @@ class FrameRecord:
       number: of the frame in the stream, from 0; a gap shows frames that were lost.
       timestamp: in ticks of the header's time base.
       indices: uint16 [groups=2, rows, columns] of each stage.
+      coding: "fixed", "adaptive" or "adaptive-tables".
+      stage_bytes: how many bytes of the payload each stage took, to a byte or two.
       offset, size_bytes: where the record lies in the stream, framing included.
       payload_bytes: length of the indices alone.
     """
@@ -49,6 +53,8 @@ class FrameRecord:
     number: int
     timestamp: int
     indices: IndexMaps
+    coding: Coding
+    stage_bytes: tuple[int, ...]
     offset: int
     size_bytes: int
     payload_bytes: int
@@ -95,11 +101,24 @@ class StreamReader:
         self.complete = False
         self._conceal = conceal
         self._layouts = self.header.layouts()
+        self._coder = AdaptiveCoder(self._layouts) if self.header.adaptive else None
         self._start = Progress.start(self.header, header_crc)
         self._progress = self._start
         self._done = False
+        self._learned = False
         self._checked_bytes = 0
         self._searched_bytes = 0
+
+    def use_tables(self, tables: IndexTables) -> None:
+        """Gives the initial tables of the model that the header names; records that need them are refused without.
+
+        Raises:
+          UsageError: they do not fit the header, or frames have been read.
+        """
+        if self._progress is not self._start:
+            raise UsageError("initial tables are given before the first frame is read")
+        if self._coder is not None:
+            self._coder = AdaptiveCoder(self._layouts, tables)
 
     @property
     def offset(self) -> int:
@@ -119,15 +138,17 @@ class StreamReader:
         """The next frame, or None at the end.
 
         Args:
-          unpack: False leaves `indices` empty and their values unchecked; checksums are checked all the same.
+          unpack: False leaves `indices` and `stage_bytes` empty and their values unchecked; checksums are checked all
+            the same. Where the frames of a GOP build on each other, unpacking can begin again at a keyframe only.
 
         Raises:
           BitstreamError: the stream is damaged here, or cut short (TruncatedError). Later calls return None.
+          UsageError: a frame before this one was not unpacked.
         """
         while not self._done:
             offset = self._source.offset
             try:
-                head, progress, indices = self._examine(self._progress, unpack=unpack)
+                head, progress, indices, stage_bytes = self._examine(self._progress, unpack=unpack)
             except BitstreamError as error:
                 if not self._conceal:
                     self._done = True
@@ -139,9 +160,12 @@ class StreamReader:
             if head.kind == "end":
                 self._done = self.complete = True
                 break
+            self._learn(head, indices)
             number = (progress.frames or 0) - 1
             place = (offset, head.size_bytes, head.payload_bytes)
-            return FrameRecord(head.kind, head.rate, number, progress.timestamp, indices, *place)
+            return FrameRecord(
+                head.kind, head.rate, number, progress.timestamp, indices, head.coding, stage_bytes, *place
+            )
         return None
 
     def seek(self, timestamp: int) -> int | None:
@@ -168,13 +192,20 @@ class StreamReader:
         self._done = self.complete = False
         return place
 
-    def _examine(self, progress: Progress, *, unpack: bool) -> tuple[RecordHead, Progress, IndexMaps]:
-        """(head, state after it, indices) of the record at the window's start, which stays where it is."""
+    def _learn(self, head: RecordHead, indices: IndexMaps) -> None:
+        """Moves the coder on by a frame; without its indices it waits for the next keyframe."""
+        if self._coder is not None:
+            self._learned = bool(indices) and (head.kind == "key" or self._learned)
+            if self._learned:
+                self._coder.update(head.rate, indices)
+
+    def _examine(self, progress: Progress, *, unpack: bool) -> tuple[RecordHead, Progress, IndexMaps, tuple[int, ...]]:
+        """(head, state after it, indices, bytes by stage) of the record at the window's start, which stays."""
         source = self._source
         offset = source.offset
         if not source.fill(1):
             raise TruncatedError("the stream is cut short: its end-of-stream record is missing", offset)
-        head = read_head(source, self.header.rates, self._layouts)
+        head = read_head(source, self.header, self._layouts)
         data = source.peek(head.size_bytes)
         body = data[:-CRC_BYTES]
         crc = zlib.crc32(body, progress.seed(head.kind))
@@ -182,8 +213,20 @@ class StreamReader:
             raise BitstreamError(f"a {_NAMES[head.kind]} is damaged: its checksum does not match", offset)
         progress = progress.after(head, crc, offset)
         if not unpack or head.kind == "end":
-            return head, progress, ()
-        return head, progress, self._layouts[head.rate].unpack(body[head.head_bytes :], offset + head.head_bytes)
+            return head, progress, (), ()
+        return head, progress, *self._unpack(head, body[head.head_bytes :], offset + head.head_bytes)
+
+    def _unpack(self, head: RecordHead, payload: bytes, offset: int) -> tuple[IndexMaps, tuple[int, ...]]:
+        """(indices, bytes by stage) of a payload that begins at `offset`."""
+        layout = self._layouts[head.rate]
+        if head.coding == "fixed" or self._coder is None:
+            return layout.unpack(payload, offset), layout.stage_bytes()
+        if head.kind == "predicted" and not self._learned:
+            raise UsageError("a frame before this one was not unpacked: unpacking can begin at a keyframe only")
+        tables = head.coding == "adaptive-tables"
+        if tables and not self._coder.has_tables:
+            raise UnsupportedError("the indices are coded with tables of the model, which were not given", offset)
+        return self._coder.decode(head.rate, payload, offset, tables=tables)
 
     def _pass_over(self, reason: str) -> None:
         """Moves to the next sound keyframe, or the end of the stream, and notes what lies before it."""
@@ -208,9 +251,9 @@ class StreamReader:
             self._searched_bytes += source.offset - start
             start = source.offset
             try:
-                head = read_head(source, self.header.rates, self._layouts)
+                head = read_head(source, self.header, self._layouts)
                 if self._may_check(head.size_bytes):
-                    head, _, _ = self._examine(loose, unpack=True)
+                    head, *_ = self._examine(loose, unpack=True)
                     if progress.frames is None or (head.number or 0) >= progress.frames:
                         return head
             except BitstreamError:
@@ -231,7 +274,7 @@ class StreamReader:
         end = source.size_bytes()
         while source.offset < end:
             try:
-                head = read_head(source, self.header.rates, self._layouts)
+                head = read_head(source, self.header, self._layouts)
             except BitstreamError:
                 return
             if head.kind == "end" or source.offset + head.size_bytes > end:

@@ -1,4 +1,4 @@
-"""What a stream holds, told without unpacking an index: the walk behind `cbvc info`."""
+"""What a stream holds: the walk behind `cbvc info`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ class StreamSummary:
     Attributes:
       header: of the stream.
       frames_by_kind, frames_by_rate: number of frames under "key" and "predicted", and under "key" and each rate used.
+      frames_by_coding: number of frames by index coding: "fixed", "adaptive", "adaptive-tables".
+      stage_bytes: payload bytes of each stage, under "key" and each rate used.
+      fixed_stage_bytes: what the same frames take at fixed length.
       size_bytes, header_bytes, payload_bytes: up to the end of the last sound record; the header; all indices.
       first_timestamp, last_timestamp: in ticks, None where there is no frame.
       duration: seconds; the last frame lasts 1 / frame_rate or, where that is unknown, as long as the mean frame.
@@ -29,6 +32,9 @@ class StreamSummary:
     header: StreamHeader
     frames_by_kind: dict[str, int]
     frames_by_rate: dict[str, int]
+    frames_by_coding: dict[str, int]
+    stage_bytes: dict[str, tuple[int, ...]]
+    fixed_stage_bytes: dict[str, tuple[int, ...]]
     size_bytes: int
     header_bytes: int
     payload_bytes: int
@@ -43,9 +49,16 @@ class StreamSummary:
         """Number of sound frames."""
         return sum(self.frames_by_kind.values())
 
+    @property
+    def fixed_payload_bytes(self) -> int:
+        """What the payloads take at fixed length."""
+        return sum(map(sum, self.fixed_stage_bytes.values()))
+
 
 def summarize(file: IO[bytes] | Any) -> StreamSummary:
     """What the stream in `file` holds, every checksum checked; damage behind the header is told in the summary.
+
+    Indices are unpacked only where a part of them is coded adaptively.
 
     Raises:
       BitstreamError: the header cannot be read.
@@ -53,13 +66,19 @@ def summarize(file: IO[bytes] | Any) -> StreamSummary:
     reader = StreamReader(file)
     kinds: collections.Counter[str] = collections.Counter()
     rates: collections.Counter[str] = collections.Counter()
+    codings: collections.Counter[str] = collections.Counter()
+    layouts = reader.header.layouts()
+    stages = {rate: [0] * len(layout.shapes) for rate, layout in layouts.items()}
     payload_bytes = 0
     first = last = None
     error = None
     try:
-        while (record := reader.next_record(unpack=False)) is not None:
+        while (record := reader.next_record(unpack=reader.header.adaptive)) is not None:
             kinds[record.kind] += 1
             rates[record.rate] += 1
+            codings[record.coding] += 1
+            taken = record.stage_bytes or layouts[record.rate].stage_bytes()
+            stages[record.rate] = [a + b for a, b in zip(stages[record.rate], taken, strict=True)]
             payload_bytes += record.payload_bytes
             first, last = record.timestamp if first is None else first, record.timestamp
     except BitstreamError as damage:
@@ -68,6 +87,9 @@ def summarize(file: IO[bytes] | Any) -> StreamSummary:
         header=reader.header,
         frames_by_kind=dict(kinds),
         frames_by_rate=dict(rates),
+        frames_by_coding=dict(codings),
+        stage_bytes={rate: tuple(stages[rate]) for rate in rates},
+        fixed_stage_bytes={rate: tuple(n * b for b in layouts[rate].stage_bytes()) for rate, n in rates.items()},
         size_bytes=reader.offset,
         header_bytes=reader.header_bytes,
         payload_bytes=payload_bytes,

@@ -11,8 +11,10 @@ from typing import IO, Any, Literal
 
 import numpy.typing as npt
 
-from cbvc_jax.bitstream.framing import Progress, RecordHead, end_head, key_head, predicted_head
+from cbvc_jax.bitstream.adaptive import AdaptiveCoder, IndexTables
+from cbvc_jax.bitstream.framing import Coding, Progress, RecordHead, coded_head, end_head, key_head, predicted_head
 from cbvc_jax.bitstream.header import StreamHeader
+from cbvc_jax.bitstream.packing import IndexMaps
 from cbvc_jax.bitstream.source import VARINT_LIMIT
 from cbvc_jax.errors import BitstreamError, UsageError
 from cbvc_jax.presets import KEYFRAME
@@ -23,17 +25,23 @@ class StreamWriter:
 
     As a context manager it writes the end of the stream, unless the block raised: then the stream shows the cut.
 
+    Args:
+      header: of the stream. Its version says whether records may be coded adaptively (from 1.1 on); each is where that
+        makes it smaller.
+      tables: initial tables of the model, which a reader then needs too; by default every index is as likely at first.
+
     Attributes:
       header: as written.
       frames, size_bytes: frames and bytes written so far.
     """
 
-    def __init__(self, file: IO[bytes] | Any, header: StreamHeader):
+    def __init__(self, file: IO[bytes] | Any, header: StreamHeader, tables: IndexTables | None = None):
         self.header = header
         self.frames = 0
         self.size_bytes = 0
         self._file = file
         self._layouts = header.layouts()
+        self._coder = AdaptiveCoder(self._layouts, tables) if header.adaptive else None
         self._finished = False
         packed = header.pack()
         self._progress = Progress.start(header, zlib.crc32(packed[:-4]))
@@ -74,15 +82,20 @@ class StreamWriter:
             head = predicted_head(self.header.rates.index(rate), ticks)
         else:
             raise UsageError(f"a frame is 'key' or 'predicted', not '{kind}'")
-        payload = self._layouts[rate].pack(indices)
-        return self._emit_record(RecordHead(kind, rate, number, ticks, len(head), len(payload)), head + payload)
+        maps = self._layouts[rate].check(indices)
+        coding, head, payload = self._code(kind, rate, head, maps)
+        record = RecordHead(kind, rate, number, ticks, coding, len(head), len(payload))
+        written = self._emit_record(record, head + payload)
+        if self._coder is not None:
+            self._coder.update(rate, maps)
+        return written
 
     def finish(self) -> int:
         """Number of bytes of the end-of-stream record, now written. Calling it again writes nothing."""
         if self._finished:
             return 0
         head = end_head(self.frames)
-        written = self._emit_record(RecordHead("end", "", self.frames, None, len(head), 0), head)
+        written = self._emit_record(RecordHead("end", "", self.frames, None, "fixed", len(head), 0), head)
         self._finished = True
         return written
 
@@ -94,6 +107,18 @@ class StreamWriter:
     ) -> None:
         if kind is None:
             self.finish()
+
+    def _code(self, kind: str, rate: str, head: bytes, maps: IndexMaps) -> tuple[Coding, bytes, bytes]:
+        """(coding, head, payload) of the smallest record."""
+        layout, coder = self._layouts[rate], self._coder
+        plain = head, layout.pack(maps)
+        # Without tables a keyframe has nothing that its frequencies could come from.
+        if coder is None or not layout.can_be_coded or (kind == "key" and not coder.has_tables):
+            return "fixed", *plain
+        payload = coder.encode(rate, maps, tables=coder.has_tables)
+        coding: Coding = "adaptive-tables" if coder.has_tables else "adaptive"
+        coded = coded_head(head, coding, len(payload)), payload
+        return ("fixed", *plain) if sum(map(len, plain)) <= sum(map(len, coded)) else (coding, *coded)
 
     def _emit_record(self, head: RecordHead, data: bytes) -> int:
         crc = zlib.crc32(data, self._progress.seed(head.kind))

@@ -6,6 +6,7 @@ import argparse
 import itertools
 from typing import Any
 
+from cbvc_jax.bitstream import STREAM_CODINGS
 from cbvc_jax.cli.arguments import check_frames, frame_rate, parse_size
 from cbvc_jax.cli.input import check_stdin
 from cbvc_jax.cli.progress import note, progress
@@ -23,6 +24,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--model", help="name or folder of the model (default: the bundled one)")
     parser.add_argument("--rate", choices=RATES, default=DEFAULT_RATE, help="codebooks of predicted frames")
     parser.add_argument("--gop", type=int, default=32, help="a keyframe every so many frames (default 32)")
+    parser.add_argument(
+        "--coding",
+        choices=STREAM_CODINGS,
+        default="adaptive",
+        help="of the indices: as few bits as the frames before allow (default), or the same bits for every frame",
+    )
     parser.add_argument("--frames", type=int, help="encode no more than this")
     parser.add_argument("--size", help="WxH: the size of raw YUV, or a size to scale to")
     parser.add_argument("--frame-rate", type=frame_rate, help="frames a second, e.g. 25 or 30000/1001")
@@ -52,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         with open_output(args.output) as file, progress("encode", min(counts, default=None)) as bar:
             coded = 0
             frames = itertools.islice(video, args.frames)
-            for _ in encode(frames, file, model, video.info, args.rate, args.gop):  # pyright: ignore[reportArgumentType]
+            for _ in encode(frames, file, model, video.info, args.rate, args.gop, args.coding):  # pyright: ignore
                 coded += 1
                 bar.update()
             if not coded:

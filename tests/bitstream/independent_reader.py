@@ -24,11 +24,12 @@ class Later(Exception):
 
 
 class Reader:
-    """Reads the header on construction, and frames with `read_frames`."""
+    """Reads the header on construction, and frames with `read_frames`; `tables` are [rate][stage][group] lists."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes, tables=None):
         self.data = data
         self.position = 0
+        self.tables = tables
         self._read_header()
 
     def _bytes(self, count: int) -> bytes:
@@ -113,14 +114,25 @@ class Reader:
             field = self._number(2)
             self.extensions.append((field, self._bytes(self._number(2))))
 
-    def _payload(self, sizes: list[int]) -> tuple[list[list[int]], bool]:
+    def _fixed_length(self, sizes: list[int]) -> int:
+        counts = [2 * -(-self.height // s) * -(-self.width // s) for s in (16, 32, 64)]
+        return -(-sum(n * len(f"{k - 1:b}") for n, k in zip(counts, sizes, strict=True)) // 8)
+
+    def _payload_length(self, coding: int, sizes: list[int]) -> int:
+        fixed = self._fixed_length(sizes)
+        if coding == 0:
+            return fixed
+        length = self._varint()
+        if max(sizes) > 8192 or length >= fixed:
+            raise Damaged("length of a coded payload")
+        return length
+
+    def fixed(self, sizes: list[int], payload: bytes) -> tuple[list[list[int]], bool]:
         """(flat indices of each stage, whether all is in range)."""
         counts = [2 * -(-self.height // s) * -(-self.width // s) for s in (16, 32, 64)]
         widths = [len(f"{k - 1:b}") for k in sizes]
-        bits = sum(n * w for n, w in zip(counts, widths, strict=True))
-        length = -(-bits // 8)
-        value = self._number(length)
-        left = 8 * length
+        value = int.from_bytes(payload, "big")
+        left = 8 * len(payload)
         stages, sound = [], True
         for n, w, k in zip(counts, widths, sizes, strict=True):
             stage = []
@@ -134,10 +146,12 @@ class Reader:
     def read_frames(self):
         """Yields (kind, rate, frame number, timestamp, flat indices of each stage) to the end of the stream."""
         frames, time, delta, in_gop, crc = 0, -1, None, None, None
+        indices = Indices(self)
         while True:
             start = self.position
-            kind, rate, sizes, number, ticks = self._record_head()
-            stages, sound = self._payload(sizes) if kind != "end" else ([], True)
+            kind, rate, sizes, number, ticks, coding = self._record_head()
+            length = self._payload_length(coding, sizes) if kind != "end" else 0
+            payload = self._bytes(length)
             seed = crc if kind == "predicted" else self.header_crc
             if seed is None:
                 seed = 0
@@ -157,28 +171,174 @@ class Reader:
                 raise Damaged("timestamp")
             else:
                 time, delta, in_gop = ticks, None, 1
-            if not sound:
-                raise Damaged("payload")
+            stages = indices.take(kind, rate, sizes, coding, payload)
             yield kind, rate, frames, time, stages
             frames += 1
 
     def _record_head(self):
         first = self._number(1)
         if first < 128:
-            if first >> 4:
-                raise Later
+            coding = self._coding(first >> 4)
             if first % 8 >= len(self.rates):
                 raise Damaged("rate")
             rate, sizes = self.rates[first % 8]
-            return "predicted", rate, sizes, None, None if first & 8 else self._varint()
+            return "predicted", rate, sizes, None, None if first & 8 else self._varint(), coding
         marker = bytes([first]) + self._bytes(3)
         if marker == bytes.fromhex("F1454E44"):
-            return "end", "", [], self._varint(), None
+            return "end", "", [], self._varint(), None, 0
         if marker != bytes.fromhex("F14B4559"):
             raise Damaged("no record")
         flags = self._number(1)
-        if flags & 0x70:
-            raise Later
-        if flags:
+        coding = self._coding(flags >> 4 & 7)
+        if flags & 0x8F:
             raise Damaged("reserved flag")
-        return "key", "key", self.key_sizes, self._varint(), self._varint()
+        if coding == 1:
+            raise Damaged("coding 1 in a keyframe")
+        return "key", "key", self.key_sizes, self._varint(), self._varint(), coding
+
+    def _coding(self, number: int) -> int:
+        if number > (2 if self.minor else 0):
+            raise Later
+        return number
+
+
+class Indices:
+    """What is remembered from frame to frame: sections 8.3 and 8.4."""
+
+    def __init__(self, reader: Reader):
+        self.reader = reader
+        self.models, self.reference = {}, ("", [])
+
+    def take(self, kind: str, rate: str, sizes: list[int], coding: int, payload: bytes) -> list[list[int]]:
+        """The flat indices of each stage of the next frame."""
+        reader = self.reader
+        if kind == "key":
+            self.models, self.reference = {}, ("", [])
+        if rate not in self.models:
+            grid = reader.width, reader.height
+            self.models[rate] = [Stage(*grid, s, k) for s, k in zip((16, 32, 64), sizes, strict=True)]
+        models = self.models[rate]
+        before = self.reference[1] if self.reference[0] == rate else [None] * 3
+        if coding == 0:
+            stages, sound = reader.fixed(sizes, payload)
+            if not sound:
+                raise Damaged("payload")
+        else:
+            if coding == 2 and reader.tables is None:
+                raise Later
+            coder = Coder(payload)
+            initial = reader.tables[rate] if coding == 2 else [None] * 3
+            stages = [m.decode(coder, r, t) for m, r, t in zip(models, before, initial, strict=True)]
+            if coder.x != 2**23 or coder.position != len(payload):
+                raise Damaged("end of a coded payload")
+        if kind == "predicted":
+            if reader.minor and max(sizes) <= 8192:
+                for model, stage, ref in zip(models, stages, before, strict=True):
+                    model.count(stage, ref)
+            self.reference = rate, stages
+        return stages
+
+
+class Coder:
+    """Section 8.1."""
+
+    def __init__(self, payload: bytes):
+        self.payload = payload
+        self.position = 4
+        self.x = int.from_bytes(payload[:4], "big")
+        if len(payload) < 4 or not 2**23 <= self.x < 2**31:
+            raise Damaged("state")
+
+    def symbol(self, table: list[int]) -> int:
+        r = self.x % 2**16
+        s = 0
+        while table[s + 1] <= r:
+            s += 1
+        self.x = (table[s + 1] - table[s]) * (self.x // 2**16) + r - table[s]
+        while self.x < 2**23:
+            if self.position == len(self.payload):
+                raise Damaged("coded payload too short")
+            self.x = 256 * self.x + self.payload[self.position]
+            self.position += 1
+        return s
+
+
+class Model:
+    """Section 8.2; a context is a tuple of g, p and l, cut to its level."""
+
+    def __init__(self, size: int, levels: int):
+        self.size, self.levels = size, levels
+        self.counts: list[dict[tuple[int, ...], list[int]]] = [{} for _ in range(levels)]
+
+    def table(self, context: tuple[int, ...], initial: list[int]) -> list[int]:
+        size = self.size
+        total = sum(initial)
+        q = [2**30 * t // total for t in initial]
+        w = max(32, size // 2)
+        for level, counts in enumerate(self.counts):
+            n = counts.get(context[: level + 1], [0] * size)
+            total = sum(n)
+            q = [(2**30 * a + w * b) // (total + w) for a, b in zip(n, q, strict=True)]
+        c, below = [], 0
+        for s in range(size):
+            c.append(s + below * (2**16 - size) // 2**30)
+            below += q[s]
+        return [*c, 2**16]
+
+    def count(self, contexts: list[tuple[int, ...]], symbols: list[int]) -> None:
+        for level, counts in enumerate(self.counts):
+            for row in counts.values():
+                row[:] = [n - n // 16 for n in row]
+            for context, symbol in zip(contexts, symbols, strict=True):
+                counts.setdefault(context[: level + 1], [0] * self.size)[symbol] += 1
+
+
+class Stage:
+    """Sections 8.3 to 8.5: one stage of one rate. Everything is flat: group, row, column."""
+
+    def __init__(self, width: int, height: int, stride: int, size: int):
+        self.columns = -(-width // stride)
+        self.area = -(-height // stride) * self.columns
+        self.size = size
+        self.indices = Model(size, 3 if size <= 16 else 2 if size <= 64 else 1)
+        self.hits = Model(2, 3) if size > 64 else None
+        self.reference_hits = None
+
+    def _context(self, i: int, symbols, before, none: int) -> tuple[int, ...]:
+        left = none if i % self.columns == 0 else symbols[i - 1]
+        return i // self.area, none if before is None else before[i], left
+
+    def _map(self, coder: Coder, model: Model, before, initial) -> list[int]:
+        symbols, tables = [], {}
+        for i in range(2 * self.area):
+            context = self._context(i, symbols, before, model.size)[: model.levels]
+            if context not in tables:
+                tables[context] = model.table(context, initial[context[0]])
+            symbols.append(coder.symbol(tables[context]))
+        return symbols
+
+    def decode(self, coder: Coder, reference, initial) -> list[int]:
+        initial = initial or [[1] * self.size] * 2
+        if self.hits is None or reference is None:
+            return self._map(coder, self.indices, reference, initial)
+        hits = self._map(coder, self.hits, self.reference_hits, [[15, 1]] * 2)
+        tables = [self.indices.table((g,), initial[g]) for g in (0, 1)]
+        out = []
+        for i, hit in enumerate(hits):
+            out.append(reference[i] if hit else coder.symbol(tables[i // self.area]))
+            if not hit and out[-1] == reference[i]:
+                raise Damaged("a miss that is a hit")
+        return out
+
+    def count(self, stage: list[int], reference) -> None:
+        everywhere = range(2 * self.area)
+        if self.hits is None or reference is None:
+            contexts = [self._context(i, stage, reference, self.size) for i in everywhere]
+            self.indices.count(contexts, stage)
+            self.reference_hits = None
+            return
+        hits = [int(a == b) for a, b in zip(stage, reference, strict=True)]
+        self.hits.count([self._context(i, hits, self.reference_hits, 2) for i in everywhere], hits)
+        missed = [i for i in everywhere if not hits[i]]
+        self.indices.count([(i // self.area,) for i in missed], [stage[i] for i in missed])
+        self.reference_hits = hits

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from hypothesis import strategies as st
 
-from cbvc_jax.bitstream import FrameRecord, StreamHeader, StreamReader, StreamWriter
+from cbvc_jax.bitstream import FIXED_VERSION, FrameRecord, StreamHeader, StreamReader, StreamWriter
 from cbvc_jax.bitstream.mutate import random_stream
 from cbvc_jax.geometry import GROUPS, stage_grids
 
@@ -33,6 +33,7 @@ def header(width: int = 40, height: int = 20, **fields) -> StreamHeader:
         "gop": 4,
         "key_sizes": PAPER_SIZES,
         "predicted_sizes": RATES,
+        "version": FIXED_VERSION,
     }
     return StreamHeader(**{**values, **fields})
 

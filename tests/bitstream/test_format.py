@@ -1,16 +1,25 @@
 """FORMAT.md against the code: its example, and a reader written from it alone."""
 
+import io
 import random
 import re
 from fractions import Fraction
 from pathlib import Path
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cbvc_jax.bitstream
-from cbvc_jax.bitstream import COLOR_MATRICES, COLOR_RANGES, StreamReader, TruncatedError, UnsupportedError
+from cbvc_jax.bitstream import (
+    COLOR_MATRICES,
+    COLOR_RANGES,
+    StreamReader,
+    StreamWriter,
+    TruncatedError,
+    UnsupportedError,
+)
 from cbvc_jax.bitstream.fuzz import DripFile
-from cbvc_jax.bitstream.mutate import mutate, random_stream, split
+from cbvc_jax.bitstream.mutate import falling_tables, mutate, random_stream, split
 from cbvc_jax.errors import BitstreamError
 
 from . import independent_reader
@@ -19,11 +28,14 @@ from .streams import valid_streams
 FORMAT = Path(cbvc_jax.bitstream.__file__).with_name("FORMAT.md").read_text()
 
 
-def read_here(data):
+def read_here(data, *, tables=False):
     """(frames as plain values, how it ended) with the package's reader."""
     frames = []
     try:
-        for f in StreamReader(DripFile(data, 1000)):
+        reader = StreamReader(DripFile(data, 1000))
+        if tables:
+            reader.use_tables(falling_tables(reader.header))
+        for f in reader:
             frames.append((f.kind, f.rate, f.number, f.timestamp, [maps.ravel().tolist() for maps in f.indices]))
     except TruncatedError:
         return frames, "cut short"
@@ -34,11 +46,17 @@ def read_here(data):
     return frames, "complete"
 
 
-def read_there(data):
+def read_there(data, *, tables=False):
     """The same with the independent reader."""
     frames = []
     try:
-        for frame in independent_reader.Reader(data).read_frames():
+        reader = independent_reader.Reader(data)
+        if tables:
+            sizes = {"key": reader.key_sizes, **dict(reader.rates)}
+            reader.tables = {
+                r: [[[1 + 60000 // i for i in range(1, k + 1)]] * 2 for k in ks] for r, ks in sizes.items()
+            }
+        for frame in reader.read_frames():
             frames.append(frame)
     except independent_reader.CutShort:
         return frames, "cut short"
@@ -63,6 +81,16 @@ def test_both_readers_agree_on_sound_streams(data):
 
 
 @settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_both_readers_agree_on_streams_with_tables(seed):
+    data = random_stream(random.Random(seed), tables=True)
+    frames, end = read_here(data, tables=True)
+    assert end == "complete"
+    assert (frames, end) == read_there(data, tables=True)
+    assert read_here(data) == read_there(data)
+
+
+@settings(max_examples=40, deadline=None)
 @given(valid_streams)
 def test_both_readers_agree_on_the_header(data):
     header = StreamReader(DripFile(data, 1000)).header
@@ -78,24 +106,44 @@ def test_both_readers_agree_on_the_header(data):
 
 def test_both_readers_agree_on_damaged_streams():
     rng = random.Random(1)
-    corpus = [split(random_stream(rng)) for _ in range(32)]
+    corpus = [split(random_stream(rng, tables=i % 4 == 0)) for i in range(32)]
     ends = set()
     for _ in range(3000):
         data = mutate(rng, corpus)
-        here, there = read_here(data), read_there(data)
+        tables = rng.random() < 0.2
+        here, there = read_here(data, tables=tables), read_there(data, tables=tables)
         assert here == there, data.hex()
         ends.add(here[1])
     assert ends == {"complete", "damaged", "cut short", "later"}
 
 
-def test_the_example_of_the_format_reads_as_it_says():
-    data = bytes.fromhex("".join(re.findall(r"```hex\n(.*?)```", FORMAT, re.DOTALL)))
+def examples():
+    """The bytes of each example of the format."""
+    sections = re.split(r"^### 9\.\d .*$", FORMAT, flags=re.MULTILINE)[1:]
+    return [bytes.fromhex("".join(re.findall(r"```hex\n(.*?)```", text, re.DOTALL))) for text in sections]
+
+
+def test_the_example_at_fixed_length_reads_as_the_format_says():
     expected = [
         ("key", "key", 0, 0, [[8191, 1], [2047, 2], [511, 3]]),
         ("predicted", "low", 1, 3000, [[5, 2], [5, 0], [257, 510]]),
         ("predicted", "low", 2, 6000, [[0, 7], [1, 2], [0, 1]]),
     ]
+    assert read_here(examples()[0]) == read_there(examples()[0]) == (expected, "complete")
+
+
+def test_the_coded_example_reads_as_the_format_says_and_is_what_the_writer_writes():
+    data = examples()[1]
+    still = [[0, 0, 0, 0, 0, 0, 0, 1] * 2, [7] * 4, [0, 1]]
+    moved = [[0, 0, 0, 0, 0, 0, 1, 1] * 2, [7, 7, 7, 99], [0, 1]]
+    expected = [("key", "key", 0, 0, still)]
+    expected += [("predicted", "low", i + 1, i + 1, maps) for i, maps in enumerate([still, still, moved, moved])]
     assert read_here(data) == read_there(data) == (expected, "complete")
+    reader, again = StreamReader(io.BytesIO(data)), io.BytesIO()
+    with StreamWriter(again, reader.header) as writer:
+        codings = [writer.write(f.kind, f.rate, f.timestamp, f.indices) and f.coding for f in reader]
+    assert again.getvalue() == data
+    assert codings == ["fixed"] * 4 + ["adaptive"]
 
 
 def test_the_format_names_the_version_and_every_code():

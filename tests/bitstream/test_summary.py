@@ -5,11 +5,11 @@ from fractions import Fraction
 
 import pytest
 
-from cbvc_jax.bitstream import TruncatedError, summarize
+from cbvc_jax.bitstream import VERSION, StreamWriter, TruncatedError, summarize
 from cbvc_jax.errors import BitstreamError
 from cbvc_jax.geometry import frame_bits
 
-from .streams import PAPER_SIZES, RATES, header, read_all, stream
+from .streams import PAPER_SIZES, RATES, header, indices, read_all, stream
 
 
 def test_a_whole_stream():
@@ -23,10 +23,28 @@ def test_a_whole_stream():
     counts = {"key": 3, "high": 3, "medium": 2, "low": 2}
     sizes = {"key": PAPER_SIZES, **dict(RATES)}
     assert summary.payload_bytes == sum(n * -(-frame_bits(20, 40, sizes[rate]) // 8) for rate, n in counts.items())
+    assert summary.frames_by_coding == {"fixed": 10}
+    assert summary.stage_bytes == summary.fixed_stage_bytes
+    assert summary.fixed_payload_bytes == sum(map(sum, summary.stage_bytes.values())) == summary.payload_bytes
     assert (summary.first_timestamp, summary.last_timestamp) == (0, 9)
     assert summary.duration == Fraction(1, 3)
     assert summary.complete
     assert summary.error is None
+
+
+def test_a_stream_with_coded_payloads():
+    file = io.BytesIO()
+    head = header(96, 64, version=VERSION)
+    with StreamWriter(file, head) as writer:
+        for i in range(8):
+            rate = "low" if i % 4 else "key"
+            writer.write("predicted" if i % 4 else "key", rate, i, [maps % 3 for maps in indices(head, rate)])
+    summary = summarize(io.BytesIO(file.getvalue()))
+    assert summary.complete
+    assert summary.frames_by_coding == {"fixed": 4, "adaptive": 4}
+    assert sum(map(sum, summary.stage_bytes.values())) == summary.payload_bytes < summary.fixed_payload_bytes
+    assert summary.stage_bytes["key"] == summary.fixed_stage_bytes["key"]
+    assert all(a < b for a, b in zip(summary.stage_bytes["low"], summary.fixed_stage_bytes["low"], strict=True))
 
 
 def test_a_stream_cut_short_is_told_up_to_the_cut():

@@ -33,6 +33,9 @@ def test_encode_info_decode_metrics(cbvc, tmp_path, clip, stream):
     assert (facts["width"], facts["height"], facts["frames"], facts["complete"]) == (WIDTH, HEIGHT, FRAMES, True)
     assert facts["frames_by_rate"] == {"key": 3, "low": 4}
     assert facts["gop"] == GOP
+    assert sum(facts["frames_by_coding"].values()) == FRAMES
+    assert facts["payload_bytes"] <= facts["payload_bytes_at_fixed_length"]
+    assert set(facts["bytes_by_stage"]) == set(facts["bytes_by_stage_at_fixed_length"]) == {"key", "low"}
     assert facts["size_bytes"] == stream.stat().st_size
     assert facts["bpp"] == pytest.approx(8 * stream.stat().st_size / (WIDTH * HEIGHT * FRAMES), abs=1e-6)
     table = cbvc("info", stream).out
@@ -49,6 +52,15 @@ def test_encode_info_decode_metrics(cbvc, tmp_path, clip, stream):
     assert of_stream["frame_count"] == FRAMES
     assert of_video["mean"]["psnr_y_db"] == pytest.approx(of_stream["mean"]["psnr_y_db"], abs=0.5)
     assert "PSNR RGB" in cbvc("metrics", clip, stream, "--frames", 2, "--model", "random").out
+
+
+def test_a_fixed_index_coding(cbvc, tmp_path, clip):
+    coded = tmp_path / "a.cbv"
+    assert cbvc("encode", clip, coded, "--model", "random", "--coding", "fixed").status == 0
+    facts = json.loads(cbvc("info", coded, "--json").out)
+    assert facts["version"] == "1.0"
+    assert facts["frames_by_coding"] == {"fixed": FRAMES}
+    assert facts["payload_bytes"] == facts["payload_bytes_at_fixed_length"]
 
 
 def test_decode_writes_pictures_and_y4m(cbvc, tmp_path, stream):

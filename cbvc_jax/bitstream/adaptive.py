@@ -1,0 +1,125 @@
+"""Index maps <-> coded payloads: frequencies that both sides learn from the frames before (FORMAT.md, "Coded payload").
+
+    frames of the GOP so far --> counts --> frequencies --> rANS <--> payload of the next frame
+                                              ^
+                     initial tables: ones, or the model's
+
+Within a frame the frequencies stand still, so that a record can be tried, skipped or refused without a trace; `update`
+moves them on, whichever way the frame's record was coded. A keyframe forgets everything. Integers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cbvc_jax.bitstream import rans
+from cbvc_jax.bitstream.frequencies import Integers, StageModel
+from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
+from cbvc_jax.errors import UsageError
+from cbvc_jax.geometry import GROUPS
+from cbvc_jax.presets import KEYFRAME
+
+MAX_TABLE_ENTRY = 65535
+
+IndexTables = Mapping[str, Sequence[Sequence[npt.ArrayLike]]]
+"""Initial tables of a model: under "key" and each rate, [stage][group] -> K integers 1 .. 65535, how often each index
+is used in proportion to the others."""
+
+
+class AdaptiveCoder:
+    """The frequencies of a stream at its current frame.
+
+    Args:
+      layouts: of keyframes (under "key") and of each rate.
+      tables: initial tables of the model, for index coding 2; None for coding 1, which starts from uniform ones.
+
+    Raises:
+      UsageError: `tables` does not fit the layouts.
+    """
+
+    def __init__(self, layouts: Mapping[str, PayloadLayout], tables: IndexTables | None = None):
+        self._layouts = layouts
+        self._tables = None if tables is None else _checked_tables(tables, layouts)
+        self._models: dict[str, list[StageModel]] = {}
+        self._last: tuple[str, IndexMaps] | None = None
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the model's initial tables are at hand."""
+        return self._tables is not None
+
+    def encode(self, rate: str, indices: Sequence[npt.ArrayLike], *, tables: bool) -> bytes:
+        """The coded payload of the next frame, whose codebooks `rate` names and whose indices fit its layout.
+
+        Args:
+          tables: use the model's initial tables (coding 2) in place of uniform ones (coding 1).
+        """
+        symbols = [
+            model.encode(np.asarray(maps).astype(np.int64), previous, initial)
+            for maps, (model, previous, initial) in zip(indices, self._stages(rate, tables), strict=True)
+        ]
+        starts, frequencies = (np.concatenate(parts) for parts in zip(*symbols, strict=True))
+        return rans.encode(starts, frequencies)
+
+    def decode(self, rate: str, payload: bytes, offset: int = 0, *, tables: bool) -> tuple[IndexMaps, tuple[int, ...]]:
+        """(uint16 [groups=2, rows, columns] of each stage, bytes that each stage took) of the next frame.
+
+        Args:
+          payload: all of it.
+          offset: where it begins in the stream, for the error.
+          tables: as for `encode`.
+
+        Raises:
+          BitstreamError: the payload is too short, too long, or no payload.
+        """
+        decoder = rans.Decoder(payload, offset)
+        maps, stage_bytes, done = [], [], 0
+        for shape, (model, previous, initial) in zip(
+            self._layouts[rate].shapes, self._stages(rate, tables), strict=True
+        ):
+            maps.append(model.decode(decoder, shape, previous, initial).astype(np.uint16))
+            stage_bytes.append(decoder.position - done)
+            done = decoder.position
+        decoder.finish()
+        return tuple(maps), tuple(stage_bytes)
+
+    def update(self, rate: str, indices: IndexMaps) -> None:
+        """Takes note of the frame that came next, however its record was coded."""
+        if rate == KEYFRAME:
+            self._models, self._last = {}, None
+            return
+        if self._layouts[rate].can_be_coded:
+            for maps, (model, previous, _) in zip(indices, self._stages(rate, False), strict=True):
+                model.update(maps.astype(np.int64), previous)
+        self._last = rate, tuple(maps.copy() for maps in indices)
+
+    def _stages(self, rate: str, tables: bool) -> Iterable[tuple[StageModel, Integers | None, Integers | None]]:
+        """(model, previous frame's indices, initial tables) of each stage."""
+        sizes = self._layouts[rate].codebook_sizes
+        # The models of keyframes never learn, so they are not kept.
+        kept = {} if rate == KEYFRAME else self._models
+        models = kept.setdefault(rate, [StageModel(size) for size in sizes])
+        last = self._last[1] if self._last is not None and self._last[0] == rate else None
+        for stage, model in enumerate(models):
+            previous = None if last is None else last[stage].astype(np.int64)
+            initial = np.stack(self._tables[rate][stage]).astype(np.int64) if tables and self._tables else None
+            yield model, previous, initial
+
+
+def _checked_tables(tables: IndexTables, layouts: Mapping[str, PayloadLayout]) -> dict[str, list[list[np.ndarray]]]:
+    checked: dict[str, list[list[np.ndarray]]] = {}
+    for rate, layout in layouts.items():
+        if rate not in tables or len(tables[rate]) != len(layout.codebook_sizes):
+            raise UsageError(f"the initial tables lack a stage of '{rate}'")
+        checked[rate] = []
+        for size, groups in zip(layout.codebook_sizes, tables[rate], strict=True):
+            arrays = [np.asarray(table) for table in groups]
+            if len(arrays) != GROUPS or any(a.shape != (size,) or a.dtype.kind not in "iu" for a in arrays):
+                raise UsageError(f"a stage of '{rate}' needs {GROUPS} initial tables of {size} integers")
+            if any(a.min() < 1 or a.max() > MAX_TABLE_ENTRY for a in arrays):
+                raise UsageError(f"an entry of an initial table of '{rate}' is not in 1 .. {MAX_TABLE_ENTRY}")
+            checked[rate].append(arrays)
+    return checked
