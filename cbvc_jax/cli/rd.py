@@ -34,11 +34,15 @@ def add_parser(subparsers: Any) -> None:
         "--anchors",
         nargs="*",
         metavar="NAME",
-        help="x264-crf, x264-qp, x265-crf, x265-qp (the paper's, GOP 12), x265-medium, x265-slow, svtav1, vvenc (GOP 32), "
-        f"with another GOP as in x265-crf-gop32 (default {' '.join(ANCHORS)})",
+        help="x264-crf, x264-qp, x265-crf, x265-qp (the paper's, GOP 12), x265-medium, x265-slow, svtav1, vvenc (GOP "
+        f"32), with another GOP as in x265-crf-gop32 (default {' '.join(ANCHORS)})",
     )
-    parser.add_argument("--qualities", nargs="+", type=float, default=(), metavar="Q", help="CRFs or QPs of the anchors")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="lpips_vgg, lpips_alex, vmaf: slower, so on demand")
+    parser.add_argument(
+        "--qualities", nargs="+", type=float, default=(), metavar="Q", help="CRFs or QPs of the anchors"
+    )
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME", help="lpips_vgg, lpips_alex, vmaf: slower, so on demand"
+    )
     parser.add_argument("--pictures", nargs="+", default=(), metavar="CLIP", help="names of clips to show pictures of")
     parser.add_argument("--paper", metavar="NAME", help="as the paper's table1, table3, table4, table6 or figure12")
     parser.add_argument("--baseline", metavar="SERIES", help="what others are compared with (default x265-crf-gop12)")
@@ -88,5 +92,6 @@ def run(args: argparse.Namespace) -> int:
                     failed += 1
                     note(error)
     results = write_report(records, args.out, baseline, args.paper)
-    print(f"{args.out / 'report.html'}: {len(records)} points of {len(results.series)} codecs on {len(results.clips)} clips")
+    counts = f"{len(records)} points of {len(results.series)} codecs on {len(results.clips)} clips"
+    print(f"{args.out / 'report.html'}: {counts}")
     return 1 if failed else 0

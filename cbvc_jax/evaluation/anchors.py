@@ -23,7 +23,9 @@ from cbvc_jax.video.frames import DEFAULT_FRAME_RATE, default_matrix
 from cbvc_jax.video.reader import TEN_BITS
 
 PAPER_GOP, OTHER_GOP = 12, 32
-PATTERN = re.compile(r"(x264-crf|x264-qp|x265-crf|x265-qp|x265-medium|x265-slow|svtav1|vvenc)(?:-gop([1-9][0-9]{0,3}))?")
+PATTERN = re.compile(
+    r"(x264-crf|x264-qp|x265-crf|x265-qp|x265-medium|x265-slow|svtav1|vvenc)(?:-gop([1-9][0-9]{0,3}))?"
+)
 NAMES = "x264-crf, x264-qp, x265-crf, x265-qp, x265-medium, x265-slow, svtav1, vvenc, each with -gopN or without"
 
 
@@ -120,7 +122,9 @@ def encode_anchor(clip: Clip, anchor: Anchor, quality: float, folder: Path) -> P
     """
     stream = folder / f"stream{_CODECS[anchor.codec].suffix}"
     data = (frame.tobytes() for frame in clip.rgb()) if clip.info.matrix == "rgb" else iter(())
-    run_ffmpeg(encoder_arguments(clip, anchor, quality, str(clip.path)), "ffmpeg could not encode the clip", stream, data)
+    run_ffmpeg(
+        encoder_arguments(clip, anchor, quality, str(clip.path)), "ffmpeg could not encode the clip", stream, data
+    )
     if stream.stat().st_size == 0:
         raise VideoError(f"ffmpeg made nothing of {clip.path}")
     return stream
@@ -138,7 +142,9 @@ def encoder_arguments(clip: Clip, anchor: Anchor, quality: float, file: str) -> 
     if clip.crop is not None and not from_rgb:
         filters.append("crop={}:{}:{}:{}".format(*clip.crop, *clip.crop_origin))
     if from_rgb:
-        filters.append(f"scale=out_color_matrix={default_matrix(clip.info.height)}:out_range=tv:flags=bicubic+accurate_rnd")
+        filters.append(
+            f"scale=out_color_matrix={default_matrix(clip.info.height)}:out_range=tv:flags=bicubic+accurate_rnd"
+        )
     codec = _CODECS[anchor.codec]
     return [
         *("-hide_banner", "-nostdin", *_source(clip, file), "-map", "0:v:0", "-fps_mode", "passthrough"),
@@ -170,4 +176,5 @@ def _quality(anchor: Anchor, quality: float) -> list[str]:
         # Zerolatency has one frame thread of itself; more would make the stream depend on the machine.
         threads = "" if "-tune" in anchor.options else ":frame-threads=1"
         return ["-x265-params", f"{settings}:info=0{threads}"]
-    return [f"-{anchor.control}", f"{quality:g}", "-g", str(anchor.gop)]
+    gop = ["-vvenc-params", f"IntraPeriod={anchor.gop}"] if anchor.codec == "vvenc" else ["-g", str(anchor.gop)]
+    return [f"-{anchor.control}", f"{quality:g}", *gop]

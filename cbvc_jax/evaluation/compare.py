@@ -173,7 +173,7 @@ def _pairs(reference: Iterable[AnyFrame], test: Iterable[AnyFrame]) -> Iterator[
 
 
 def check_size(number: int, name: str, size: tuple[int, int], frame: AnyFrame) -> None:
-    """Returns nothing; raises VideoError if frame `number` of a video is not of the `size` (width, height) in pixels."""
+    """Returns nothing; VideoError if frame `number` of a video is not of the `size` (width, height) in pixels."""
     width, height = frame.shape[1], frame.shape[0]
     if (width, height) != size:
         raise VideoError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -102,12 +103,9 @@ class Task:
         if isinstance(settings, AnchorSettings):
             command, model = command_line(clip, settings.anchor, settings.quality), None
         else:
-            limit = f" --frames {clip.frames}" if clip.frames else ""
-            name = Path(settings.model).name
-            command = (
-                f"cbvc encode {clip.path.name} out.cbv --model {name} --rate {settings.rate} --gop {settings.gop}{limit}"
-            )
-            model = settings.sha256
+            model, limit = settings.sha256, f" --frames {clip.frames}" if clip.frames else ""
+            options = f"--model {Path(settings.model).name} --rate {settings.rate} --gop {settings.gop}{limit}"
+            command = f"cbvc encode {shlex.quote(clip.path.name)} out.cbv {options}"
         return {
             "clip": clip.name,
             "series": settings.series,
@@ -134,8 +132,10 @@ def measure(task: Task) -> Record:
     clip, settings = task.clip, task.settings
     with tempfile.TemporaryDirectory(prefix="cbvc-rd-") as name:
         folder = Path(name)
-        coder = _anchor if isinstance(settings, AnchorSettings) else _model
-        coded = coder(clip, settings, folder)
+        if isinstance(settings, AnchorSettings):
+            coded = _anchor(clip, settings, folder)
+        else:
+            coded = _model(clip, settings, folder)
         x_hat = _stored(folder / "x_hat", clip)
         x = _store(clip.rgb(), folder / "x", clip)
         per_frame = _quality(x, x_hat, clip.matrix, task.metrics)

@@ -134,8 +134,8 @@ def ms_ssim_rgb_y(x: Frames, x_hat: Frames, matrix: str) -> MsSsim:
       UsageError: the matrix is unknown, the frames are too small, or they differ in shape or are not uint8 RGB.
     """
     _check_frames(x, x_hat)
-    with_y = [jnp.concatenate([v, rgb_to_yuv420(v, matrix)[0][..., None]], -1) for v in map(jnp.asarray, (x, x_hat))]
-    channels = _ms_ssim_channels(*with_y, PEAK, len(SCALE_WEIGHTS))
+    both = [jnp.concatenate([v, rgb_to_yuv420(v, matrix)[0][..., None]], -1) for v in map(jnp.asarray, (x, x_hat))]
+    channels = _ms_ssim_channels(both[0], both[1], PEAK, len(SCALE_WEIGHTS))
     return MsSsim(jnp.mean(channels[:, :3], axis=1), channels[:, 3])
 
 

@@ -50,7 +50,9 @@ PRESETS = {
     "figure12": Preset(
         "Figures 12 to 14",
         gops=(12, 32),
-        anchors=tuple(f"{codec}-{control}-gop{gop}" for codec in ("x264", "x265") for control in ("crf", "qp") for gop in (12, 32)),
+        anchors=tuple(
+            f"{codec}-{control}-gop{gop}" for codec in ("x264", "x265") for control in ("crf", "qp") for gop in (12, 32)
+        ),
         metrics=("lpips_vgg",),
         baseline="x265-crf-gop12",
     ),

@@ -1,6 +1,6 @@
 """Rate-distortion measurement of many clips: which points there are to measure, and measuring them one after the other.
 
-    clips x (models x rates x GOPs + anchors x qualities) --> tasks --> [measure] --> Records (a point at a time)
+clips x (models x rates x GOPs + anchors x qualities) --> tasks --> [measure] --> Records (a point at a time)
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def _write(file: Path, frames: Iterable[Frame], matrix: str) -> tuple[int, int, 
     """Writes the planes of the frames and returns (frames, height, width)."""
     count, shape = 0, (0, 0, 3)
     with file.open("wb") as output:
-        for count, frame in enumerate(frames, 1):
-            shape = frame.shape
+        for frame in frames:
+            count, shape = count + 1, frame.shape
             for plane in rgb_to_yuv420(jnp.asarray(frame[None]), matrix):
                 output.write(np.asarray(plane).tobytes())
     return count, shape[0], shape[1]

@@ -63,7 +63,7 @@ def test_curves_without_a_quality_in_common_are_refused():
 
 @pytest.mark.parametrize("psnrs", [[30, 29, 31, 32], [30, 30, 31, 32]])
 def test_curves_that_do_not_rise_are_refused(psnrs):
-    with pytest.raises(UsageError, match="the curve is not monotone: from 0.1000 to 0.2000 bpp"):
+    with pytest.raises(UsageError, match=r"the curve is not monotone: from 0\.1000 to 0\.2000 bpp"):
         bd_rate(BPPS, PSNRS, [0.1, 0.2, 0.3, 0.4], psnrs)
     with pytest.raises(UsageError, match="the anchor's curve is not monotone"):
         bd_rate([0.1, 0.2, 0.3, 0.4], psnrs, BPPS, PSNRS)

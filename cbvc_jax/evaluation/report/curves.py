@@ -111,9 +111,7 @@ class Results:
         common = set.intersection(*(set(curve) for curve in curves))
         return sorted(
             (
-                Point(
-                    setting, _mean([c[setting].bpp for c in curves]), _mean([c[setting].quality for c in curves])
-                )
+                Point(setting, _mean([c[setting].bpp for c in curves]), _mean([c[setting].quality for c in curves]))
                 for setting in common
             ),
             key=lambda point: point.bpp,

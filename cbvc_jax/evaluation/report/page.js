@@ -137,6 +137,9 @@
         else { d += `${pen}${x(n).toFixed(1)} ${y(v).toFixed(1)}`; pen = "L"; }
       });
       node(svg, "path", { class: "curve", style: `--color:${color(line.series)}`, "stroke-dasharray": dash(i), d });
+      const last = line.values[metric.key].findLastIndex((v) => v !== null);
+      if (last >= 0) node(svg, "text", { class: "name", style: `--color:${color(line.series)}`, x: x(last),
+        y: y(line.values[metric.key][last]) - 4 }, line.setting);
     }
     const cursor = node(svg, "line", { class: "cursor", y1: TOP, y2: H - BOTTOM, visibility: "hidden" });
     hover(svg, (event) => {

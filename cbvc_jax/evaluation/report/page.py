@@ -132,39 +132,44 @@ def _by_frame(results: Results, clip: str) -> list[dict[str, Any]]:
 
 
 def _pictures(results: Results, out: Path) -> str:
-    """Crops of the source, ours and the baseline's point nearest in rate, one row a point of ours."""
+    """Crops of the source, of our points, and of the baseline's points nearest to them in rate."""
     parts = []
     for clip in results.clips:
         source = out / "pictures" / clip / "source.png"
         rows = [
-            _picture_row(results, out, source, record)
+            _picture_row(results, out, record)
             for series in results.ours
             for record in sorted(results.records(clip, series), key=lambda r: r["bpp"])
-            if (file := picture_file(out, clip, series, record["setting"])) and file.exists() and source.exists()
+            if (file := picture_file(out, clip, series, record["setting"])) and file.exists()
         ]
-        if rows:
-            parts.append(f"<h3>{html.escape(clip)}</h3>\n{''.join(rows)}")
+        if rows and source.exists():
+            parts += [f"<h3>{html.escape(clip)}</h3>\n", _row([(source, "source")]), *rows]
     if not parts:
         return ""
     note = (
         f"The middle frame, {CROP[0]}x{CROP[1]} pixels of its centre at most, without further loss. Beside ours stands "
         "the measured point of the other codec that is nearest in rate."
     )
-    return f"<section><h2>Pictures at equal rate</h2><p>{note}</p>{''.join(parts)}</section>"
+    return f'<section class="pictures"><h2>Pictures at equal rate</h2><p>{note}</p>{"".join(parts)}</section>'
 
 
-def _picture_row(results: Results, out: Path, source: Path, record: dict[str, Any]) -> str:
-    shown = [(source, "source")]
+def _picture_row(results: Results, out: Path, record: dict[str, Any]) -> str:
     others = results.records(record["clip"], results.baseline) if results.baseline not in (None, *results.ours) else []
-    for one in (record, *([min(others, key=lambda r: abs(r["bpp"] - record["bpp"]))] if others else [])):
+    nearest = [min(others, key=lambda r: abs(r["bpp"] - record["bpp"]))] if others else []
+    shown = []
+    for one in (record, *nearest):
         file = picture_file(out, one["clip"], one["series"], one["setting"])
         if file is not None and file.exists():
             shown.append((file, f"{one['series']} {one['setting']}: {one['bpp']:.4f} bpp, {_psnr(one)}"))
-    figures = "".join(
-        f'<figure><img src="{_crop(file)}" alt="{html.escape(text)}"><figcaption>{html.escape(text)}</figcaption></figure>'
-        for file, text in shown
-    )
-    return f'<div class="pictures">{figures}</div>\n'
+    return _row(shown)
+
+
+def _row(shown: Sequence[tuple[Path, str]]) -> str:
+    figures = []
+    for file, caption in shown:
+        text = html.escape(caption)
+        figures.append(f'<figure><img src="{_crop(file)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+    return f'<div class="row">{"".join(figures)}</div>\n'
 
 
 def _psnr(record: dict[str, Any]) -> str:

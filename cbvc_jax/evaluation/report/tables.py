@@ -12,7 +12,7 @@ from cbvc_jax.evaluation.curve import BDRate, bpp_at_quality, quality_at_bpp
 from cbvc_jax.evaluation.report.curves import SHORT, Metric, Point, Results
 
 POSITIONS = (0, 1, 4, 8, 15, 31, 32, 63, 95)
-NONE = "–"
+NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def _bd_rates(results: Results) -> Table:
         rows.append((series, "mean", *(_bd_mean([cells[i] for cells in found]) for i in range(len(metrics)))))
     return Table(
         f"BD-rate against {results.baseline}",
-        "Mean difference in bits at equal quality, by PCHIP over log rate; below 0 saves bits. In brackets: the share of "
-        "both curves' range of quality that they have in common, which is what a figure rests on. Where they have none "
-        "in common, or quality does not rise with rate, there is no figure. Akima and the cubic fit: bd_rate.csv.",
+        "Mean difference in bits at equal quality, by PCHIP over log rate; below 0 saves bits. In brackets: the share "
+        "of both curves' range of quality that they have in common, which is what a figure rests on. Where they have "
+        "none in common, or quality does not rise with rate, there is no figure. Akima and the cubic fit: bd_rate.csv.",
         ("series", "clip", *(metric.label for metric in metrics)),
         tuple(rows),
     )
@@ -156,8 +156,8 @@ def _speeds(results: Results) -> Table:
     rows = tuple(row for series in results.series for row in _speed_rows(results, series))
     return Table(
         "Speed",
-        "Frames a second, the mean over all points of a size, on the machine that measured them. Ours: without the first "
-        "three frames, in which programs are compiled. Others: the whole process of the encoder (x264 and "
+        "Frames a second, the mean over all points of a size, on the machine that measured them. Ours: without the "
+        "first three frames, in which programs are compiled. Others: the whole process of the encoder (x264 and "
         "x265 on as few threads as their settings say) and FFmpeg's decoder with the conversion to RGB.",
         ("series", "size", "points", "encode", "decode", "measured at once"),
         rows,
@@ -172,7 +172,13 @@ def _speed_rows(results: Results, series: str) -> Iterator[tuple[str, ...]]:
     for (width, height), found in sorted(sizes.items()):
         speeds = [f"{math.fsum(r[k] for r in found) / len(found):.1f}" for k in ("encode_fps", "decode_fps")]
         jobs = sorted({r.get("jobs", 1) for r in found})
-        yield series, f"{width}x{height}", str(len(found)), *speeds, " to ".join(map(str, dict.fromkeys((jobs[0], jobs[-1]))))
+        yield (
+            series,
+            f"{width}x{height}",
+            str(len(found)),
+            *speeds,
+            " to ".join(map(str, dict.fromkeys((jobs[0], jobs[-1])))),
+        )
 
 
 def _row(cells: tuple[str, ...]) -> str:
