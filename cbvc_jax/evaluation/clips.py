@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cbvc_jax.errors import UsageError, VideoError
-from cbvc_jax.video import ColorRange, Matrix, VideoInfo, VideoReader, open_video
+from cbvc_jax.video import ColorRange, Matrix, VideoFrame, VideoInfo, VideoReader, open_video
 from cbvc_jax.video.frames import default_matrix
 
 Frame = UInt8[np.ndarray, "h w 3"]
@@ -70,12 +70,17 @@ class Clip:
         """A reader of the whole video."""
         return open_video(self.path, size=self.size)
 
-    def rgb(self) -> Iterator[Frame]:
-        """The frames that are measured on, cropped, uint8 RGB [height, width, 3]."""
+    def video_frames(self) -> Iterator[VideoFrame]:
+        """The frames that are measured on, cropped to [height, width, 3], with the video's own timestamps."""
         left, top = self.crop_origin
         with self.open() as video:
             for frame in islice(video, self.frames):
-                yield frame.rgb[top : top + self.height, left : left + self.width]
+                rgb = frame.rgb[top : top + self.height, left : left + self.width]
+                yield VideoFrame(np.ascontiguousarray(rgb), frame.timestamp)
+
+    def rgb(self) -> Iterator[Frame]:
+        """The same without timestamps, uint8 RGB."""
+        return (frame.rgb for frame in self.video_frames())
 
 
 def find_clips(

@@ -34,7 +34,7 @@ from cbvc_jax.evaluation.compare import check_size, frame_quality
 from cbvc_jax.evaluation.ffmpeg import ffmpeg_version
 from cbvc_jax.evaluation.lpips import lpips
 from cbvc_jax.evaluation.vmaf import vmaf
-from cbvc_jax.video import VideoFrame, open_video
+from cbvc_jax.video import open_video
 from cbvc_jax.weights import Model, load_model
 
 EXTRA_METRICS = ("lpips_vgg", "lpips_alex", "vmaf")
@@ -162,11 +162,10 @@ def measure(task: Task) -> Record:
 def _model(clip: Clip, settings: ModelSettings, folder: Path) -> Record:
     """Codes the clip with a model of ours; decoded frames go to `folder`/x_hat. Frames a second leave compiling out."""
     model = _load(settings.model)
-    frames = (VideoFrame(np.ascontiguousarray(rgb), number) for number, rgb in enumerate(clip.rgb()))
     info = replace(clip.info, width=clip.width, height=clip.height)
     times: list[float] = []
     with (folder / "stream.cbv").open("w+b") as file:
-        for _ in encode(frames, file, model, info, settings.rate, settings.gop):
+        for _ in encode(clip.video_frames(), file, model, info, settings.rate, settings.gop):
             times.append(time.perf_counter())
         size_bytes, encode_fps = file.tell(), _speed(times)
         file.seek(0)

@@ -26,6 +26,7 @@ def flags(monkeypatch, config, tmp_path, moving):
     return values
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoint_is_measured(flags, config, tmp_path):
     checkpoints = Checkpoints(flags["WORKDIR"], config)
     state = init_state(config)
