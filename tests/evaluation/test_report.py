@@ -97,12 +97,12 @@ def test_against_itself_with_half_the_bits_it_costs_double():
 
 
 def test_curves_without_overlap_have_a_reason_and_no_figure():
-    poor = [record(CLIPS[0], OURS, s, bpp, psnr - 20, m) for s, bpp, psnr, m in CURVES[OURS]]
+    poor = [record(clip, OURS, s, bpp, psnr - 20, m) for clip in CLIPS for s, bpp, psnr, m in CURVES[OURS]]
     results = Results(poor + [r for r in records() if r["series"] == ANCHOR])
     assert "do not overlap" in str(results.bd_rate(CLIPS[0], OURS, PSNR))
     text = markdown(tables(results)[0])
     assert f"| {OURS} | {CLIPS[0]} | no overlap |" in text
-    assert f"| {OURS} | mean | - |" in text
+    assert f"| {OURS} | mean of films | - | - |" in text
 
 
 def test_the_curve_of_a_data_set_is_the_mean_at_common_settings():
@@ -112,6 +112,12 @@ def test_the_curve_of_a_data_set_is_the_mean_at_common_settings():
         ("low", pytest.approx(1.5 * 0.05), 30.0),
         ("high", pytest.approx(1.5 * 0.13), 33.0),
     ]
+
+
+def test_means_of_a_data_set_are_tabled():
+    table = next(table for table in tables(Results(records())) if table.title.startswith("Means"))
+    assert ("films (2 clips)", OURS, "low", "0.0750", "30.00", "31.00", "0.9000", "0.9000") in table.rows
+    assert "mean of films | +" in markdown(tables(Results(records()))[0])
 
 
 def test_distances_count_the_other_way_round():
@@ -145,7 +151,7 @@ def test_files_are_written_and_hold_every_point(out):
     assert {row["command"] for row in rows} >= {"make low", "make crf 51"}
     assert float(rows[0]["psnr_rgb_db"]) == 30.0
     text = (out / "tables.md").read_text()
-    for title in ("BD-rate against", "Rate and quality", "PSNR by frame", "Speed"):
+    for title in ("BD-rate against", "Means of the data sets", "Rate and quality", "PSNR by frame", "Speed"):
         assert f"## {title}" in text
     assert sorted(p.name for p in out.iterdir()) == [
         *("bd_rate.csv", "pictures", "points", "points.csv", "report.html", "tables.md")

@@ -49,20 +49,25 @@ def page(table: Table, theirs: bool = False) -> str:
 def tables(results: Results) -> list[Table]:
     """All tables of a report that there are points for."""
     made = [_bd_rates(results)] if results.baseline else []
+    if any(len(results.dataset_clips(dataset)) > 1 for dataset in results.datasets):
+        made.append(_means(results))
     if results.ours:
         made += [_rates(results), _positions(results)]
-    return [*made, _speeds(results)]
+    made.append(_speeds(results))
+    return [table for table in made if table.rows]
 
 
 def _bd_rates(results: Results) -> Table:
     metrics = [metric for metric in results.metrics if metric.key in SHORT]
     rows = []
     for series in (s for s in results.series if s != results.baseline):
-        found = [[results.bd_rate(clip, series, metric) for metric in metrics] for clip in results.clips]
-        for clip, cells in zip(results.clips, found, strict=True):
-            if results.records(clip, series):
-                rows.append((series, clip, *map(_bd_cell, cells)))
-        rows.append((series, "mean", *(_bd_mean([cells[i] for cells in found]) for i in range(len(metrics)))))
+        for dataset in results.datasets:
+            clips = [clip for clip in results.dataset_clips(dataset) if results.records(clip, series)]
+            found = [[results.bd_rate(clip, series, metric) for metric in metrics] for clip in clips]
+            rows += [(series, clip, *map(_bd_cell, cells)) for clip, cells in zip(clips, found, strict=True)]
+            if len(clips) > 1:
+                means = (_bd_mean([cells[i] for cells in found]) for i in range(len(metrics)))
+                rows.append((series, f"mean of {dataset}", *means))
     return Table(
         f"BD-rate against {results.baseline}",
         "Mean difference in bits at equal quality, by PCHIP over log rate; below 0 saves bits. In brackets: the share "
@@ -83,6 +88,27 @@ def _bd_cell(found: BDRate | str) -> str:
 def _bd_mean(found: list[BDRate | str]) -> str:
     known = [one.percent for one in found if isinstance(one, BDRate)]
     return f"{math.fsum(known) / len(known):+.1f} % ({len(known)} of {len(found)} clips)" if known else NONE
+
+
+def _means(results: Results) -> Table:
+    metrics = [metric for metric in results.metrics if metric.key in SHORT]
+    rows = []
+    for dataset in results.datasets:
+        clips = len(results.dataset_clips(dataset))
+        for series in results.series if clips > 1 else ():
+            curves = [{p.setting: p for p in results.dataset_curve(dataset, series, metric)} for metric in metrics]
+            for setting, point in curves[0].items():
+                cells = [
+                    metric.text(curve[setting].quality * (1 if metric.higher else -1)) if setting in curve else NONE
+                    for metric, curve in zip(metrics, curves, strict=True)
+                ]
+                rows.append((f"{dataset} ({clips} clips)", series, setting, f"{point.bpp:.4f}", *cells))
+    return Table(
+        "Means of the data sets",
+        "Over the clips, at each setting that all clips of a set were measured at.",
+        ("data set", "series", "rate", "bpp", *(f"{metric.label} {metric.unit}".strip() for metric in metrics)),
+        tuple(rows),
+    )
 
 
 def _rates(results: Results) -> Table:
