@@ -39,6 +39,7 @@ from cbvc_jax.weights import Model, load_model
 
 EXTRA_METRICS = ("lpips_vgg", "lpips_alex", "vmaf")
 """Metrics that are measured when asked for: they take much longer, or a package more, than PSNR and MS-SSIM."""
+PICTURE_SIZE = (256, 192)
 WARM_FRAMES = 3
 DIGITS = 6
 Record = dict[str, Any]
@@ -89,7 +90,7 @@ class Task:
     Attributes:
       clip, settings: what is coded, and how.
       metrics: names out of `EXTRA_METRICS` to measure besides PSNR and MS-SSIM.
-      picture: file (PNG) for one decoded frame, the middle one; None for no picture.
+      picture: file (PNG) for the centre of the middle frame, decoded; that of the source goes beside it. Or None.
     """
 
     clip: Clip
@@ -254,8 +255,12 @@ def _plain(value: float | None) -> float | str | None:
 
 
 def _save_picture(frame: Frame, file: Path) -> None:
+    """Writes the centre of a frame, `PICTURE_SIZE` at most, as PNG."""
+    height, width = frame.shape[:2]
+    left, top = (max(side - most, 0) // 2 for side, most in zip((width, height), PICTURE_SIZE, strict=True))
+    crop = np.ascontiguousarray(frame[top : top + PICTURE_SIZE[1], left : left + PICTURE_SIZE[0]])
     file.parent.mkdir(parents=True, exist_ok=True)
     # Several processes may write the same source.
     temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    Image.fromarray(frame).save(temporary, "PNG")
+    Image.fromarray(crop).save(temporary, "PNG", optimize=True)
     temporary.replace(file)

@@ -102,10 +102,12 @@ def run(wanted: Sequence[Task], records: Records, jobs: int = 1) -> Iterator[tup
       records: where the points are kept.
       jobs: processes to measure in. With more than one, frames a second are those of a machine at work.
     """
-    missing = [task for task in wanted if not records.holds(task)]
+    missing: list[Task] = []
     for task in wanted:
-        if task not in missing:
+        if records.holds(task):
             yield task, None
+        else:
+            missing.append(task)
     for task, record, error in _one_by_one(missing) if jobs <= 1 else _in_parallel(missing, jobs):
         if record is not None:
             records.add({**record, "jobs": jobs})

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 import cbvc_jax
+from cbvc_jax.evaluation.measure import PICTURE_SIZE
 from cbvc_jax.evaluation.records import picture_file
 from cbvc_jax.evaluation.report import tables
 from cbvc_jax.evaluation.report.curves import Metric, Point, Results
 from cbvc_jax.evaluation.report.tables import Table
 
-CROP = (256, 192)
 POSITION_METRICS = ("psnr_rgb_db", "ms_ssim", "lpips_vgg", "lpips_alex", "vmaf")
 
 
@@ -147,7 +144,7 @@ def _pictures(results: Results, out: Path) -> str:
     if not parts:
         return ""
     note = (
-        f"The middle frame, {CROP[0]}x{CROP[1]} pixels of its centre at most, without further loss. Beside ours stands "
+        f"The centre of the middle frame, {PICTURE_SIZE[0]}x{PICTURE_SIZE[1]} pixels, as decoded. Beside ours stands "
         "the measured point of the other codec that is nearest in rate."
     )
     return f'<section class="pictures"><h2>Pictures at equal rate</h2><p>{note}</p>{"".join(parts)}</section>'
@@ -168,20 +165,11 @@ def _row(shown: Sequence[tuple[Path, str]]) -> str:
     figures = []
     for file, caption in shown:
         text = html.escape(caption)
-        figures.append(f'<figure><img src="{_crop(file)}" alt="{text}"><figcaption>{text}</figcaption></figure>')
+        url = "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+        figures.append(f'<figure><img src="{url}" alt="{text}"><figcaption>{text}</figcaption></figure>')
     return f'<div class="row">{"".join(figures)}</div>\n'
 
 
 def _psnr(record: dict[str, Any]) -> str:
     value = record["mean"]["psnr_rgb_db"]
     return f"{value:.2f} dB" if isinstance(value, float) else f"{value} dB"
-
-
-def _crop(file: Path) -> str:
-    """The centre of a picture as a data URL."""
-    with Image.open(file) as picture:
-        width, height = (min(side, most) for side, most in zip(picture.size, CROP, strict=True))
-        left, top = (picture.width - width) // 2, (picture.height - height) // 2
-        data = io.BytesIO()
-        picture.crop((left, top, left + width, top + height)).save(data, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
