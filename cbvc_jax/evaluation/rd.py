@@ -6,6 +6,7 @@ clips x (models x rates x GOPs + anchors x qualities) --> tasks --> [measure] --
 from __future__ import annotations
 
 import multiprocessing
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -124,7 +125,10 @@ def _one_by_one(missing: Sequence[Task]) -> Iterator[Outcome]:
 def _in_parallel(missing: Sequence[Task], jobs: int) -> Iterator[Outcome]:
     # A fresh interpreter each: JAX does not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=use_compilation_cache) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="cbvc-rd-") as folder,
+        ProcessPoolExecutor(jobs, context, initializer=_start_process, initargs=(folder,)) as pool,
+    ):
         try:
             for future in as_completed([pool.submit(_measured, task) for task in missing]):
                 yield future.result()
@@ -138,6 +142,12 @@ def _in_parallel(missing: Sequence[Task], jobs: int) -> Iterator[Outcome]:
             for child in multiprocessing.active_children():
                 child.terminate()
             raise
+
+
+def _start_process(folder: str) -> None:
+    """Prepares a process that measures: what it leaves when it is terminated lies in a folder that we remove."""
+    use_compilation_cache()
+    tempfile.tempdir = folder
 
 
 def _measured(task: Task) -> Outcome:

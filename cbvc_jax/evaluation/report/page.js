@@ -11,7 +11,7 @@
   ];
   const index = new Map(data.series.map((series, i) => [series.name, i]));
   const color = (name) => `var(--c${index.get(name) % 8})`;
-  const shape = (name) => SHAPES[index.get(name) % SHAPES.length];
+  const shape = (name) => SHAPES[(index.get(name) + Math.floor(index.get(name) / 8)) % SHAPES.length];
   const dash = (i) => ["", "6 3", "2 2", "8 3 2 3"][i % 4];
 
   function node(parent, name, attributes = {}, text = "") {
