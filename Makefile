@@ -48,7 +48,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV), with all extras ..."
-	$(INSTALL) --editable '.[train,anchors,export,tensorflow,onnx,openvino,litert,iree,dev]'
+	$(INSTALL) --editable '.[train,anchors,lpips,export,onnx,openvino,litert,iree,dev]'
 	@touch $@ $(VENV)/.core
 
 $(BIN)/python:

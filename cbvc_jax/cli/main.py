@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import cbvc_jax
-from cbvc_jax.cli import crosscheck, decode, encode, export, info, metrics, models
+from cbvc_jax.cli import crosscheck, decode, encode, export, info, metrics, models, rd
 from cbvc_jax.errors import CbvcError
 
 INTERRUPTED = 130
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cbvc {cbvc_jax.__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (encode, decode, export, crosscheck, info, metrics, models):
+    for command in (encode, decode, info, metrics, rd, models, export, crosscheck):
         command.add_parser(subparsers)
     return parser
 

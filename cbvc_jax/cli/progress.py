@@ -7,9 +7,9 @@ import sys
 from tqdm import tqdm
 
 
-def progress(label: str, total: int | None) -> tqdm:
-    """A bar on standard error to call `update(frames)` on; `total` frames may be unknown."""
-    return tqdm(desc=label, total=total, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
+def progress(label: str, total: int | None, unit: str = "frame") -> tqdm:
+    """A bar on standard error to call `update(units)` on; the `total` number of units may be unknown."""
+    return tqdm(desc=label, total=total, unit=unit, file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
 
 
 def note(text: str) -> None:

@@ -27,7 +27,8 @@ class FrameQuality:
       psnr_rgb_db: in dB, as all PSNRs; infinity for identical frames.
       psnr_y_db, psnr_u_db, psnr_v_db: of the 8-bit 4:2:0 planes.
       psnr_yuv_db: their mean with weights 6:1:1.
-      ms_ssim: 0..1, or None where a side is too short for its five scales.
+      ms_ssim: over R, G and B, 0..1, or None where a side is too short for its five scales.
+      ms_ssim_y: of the Y plane, likewise.
     """
 
     mse_rgb: float
@@ -37,6 +38,7 @@ class FrameQuality:
     psnr_v_db: float
     psnr_yuv_db: float
     ms_ssim: float | None
+    ms_ssim_y: float | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def compare(reference: Iterable[AnyFrame], test: Iterable[AnyFrame], *, matrix: 
     size: tuple[int, int] | None = None
     for x, x_hat in _pairs(reference, test):
         size = size or (x.shape[1], x.shape[0])
-        _check_sizes(len(qualities) + 1, size, x, x_hat)
+        for name, frame in (("reference", x), ("test", x_hat)):
+            check_size(len(qualities) + 1, name, size, frame)
         qualities.append(frame_quality(x, x_hat, matrix))
     if size is None:
         raise VideoError("neither video has any frames to compare")
@@ -115,9 +118,9 @@ def frame_quality(x: Frame, x_hat: Frame, matrix: str) -> FrameQuality:
     pair = x[None], x_hat[None]
     mse = metrics.mse_rgb(*pair)
     yuv = metrics.psnr_yuv420(*pair, matrix)
-    ms_ssim = None
+    ms_ssim = ms_ssim_y = None
     if min(x.shape[:2]) >= metrics.ms_ssim_min_side():
-        ms_ssim = float(metrics.ms_ssim(*pair)[0])
+        ms_ssim, ms_ssim_y = (float(value[0]) for value in metrics.ms_ssim_rgb_y(*pair, matrix))
     return FrameQuality(
         mse_rgb=float(mse[0]),
         psnr_rgb_db=float(metrics.psnr_from_mse(mse)[0]),
@@ -126,6 +129,7 @@ def frame_quality(x: Frame, x_hat: Frame, matrix: str) -> FrameQuality:
         psnr_v_db=float(yuv.v[0]),
         psnr_yuv_db=float(yuv.yuv[0]),
         ms_ssim=ms_ssim,
+        ms_ssim_y=ms_ssim_y,
     )
 
 
@@ -138,6 +142,7 @@ def format_table(comparison: Comparison) -> str:
         ("PSNR V", "psnr_v_db", " dB", 3),
         ("PSNR YUV 6:1:1", "psnr_yuv_db", " dB", 3),
         ("MS-SSIM", "ms_ssim", "", 5),
+        ("MS-SSIM Y", "ms_ssim_y", "", 5),
     ]
     lines = [
         f"{len(comparison.frames)} frames of {comparison.width}x{comparison.height}, "
@@ -167,14 +172,14 @@ def _pairs(reference: Iterable[AnyFrame], test: Iterable[AnyFrame]) -> Iterator[
         yield x, x_hat
 
 
-def _check_sizes(number: int, size: tuple[int, int], x: AnyFrame, x_hat: AnyFrame) -> None:
-    for name, frame in (("reference", x), ("test", x_hat)):
-        width, height = frame.shape[1], frame.shape[0]
-        if (width, height) != size:
-            raise VideoError(
-                f"frame {number} of the {name} video is {width}x{height} pixels, "
-                f"but the reference video starts with {size[0]}x{size[1]}"
-            )
+def check_size(number: int, name: str, size: tuple[int, int], frame: AnyFrame) -> None:
+    """Returns nothing; VideoError if frame `number` of a video is not of the `size` (width, height) in pixels."""
+    width, height = frame.shape[1], frame.shape[0]
+    if (width, height) != size:
+        raise VideoError(
+            f"frame {number} of the {name} video is {width}x{height} pixels, "
+            f"but the reference video starts with {size[0]}x{size[1]}"
+        )
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,13 @@ class YuvPsnr(NamedTuple):
     yuv: PerFrame
 
 
+class MsSsim(NamedTuple):
+    """MS-SSIM of each frame, 0..1: the mean over R, G and B, and that of Y."""
+
+    rgb: Float32[Array, " b"]
+    y: Float32[Array, " b"]
+
+
 def psnr_rgb(x: Frames, x_hat: Frames) -> PerFrame:
     """PSNR of each frame in dB, float64 [b]: 10 log10(255^2 / MSE), the MSE over all h w 3 samples.
 
@@ -113,14 +120,23 @@ def ms_ssim(x: Images, x_hat: Images, *, data_range: float = PEAK, scales: int =
     Raises:
       UsageError: a side is shorter than `ms_ssim_min_side(scales)`, `scales` is out of range, or the shapes differ.
     """
-    if x.shape != x_hat.shape or x.ndim != 4:
-        raise UsageError(f"MS-SSIM compares two batches [b h w c] of one shape, not {x.shape} and {x_hat.shape}")
-    smallest = ms_ssim_min_side(scales)
-    if min(x.shape[1:3]) < smallest:
-        raise UsageError(
-            f"MS-SSIM with {scales} scales needs sides of at least {smallest} pixels, not {x.shape[2]}x{x.shape[1]}"
-        )
-    return _ms_ssim(x, x_hat, float(data_range), scales)
+    return jnp.mean(_ms_ssim_channels(x, x_hat, data_range, scales), axis=1)
+
+
+def ms_ssim_rgb_y(x: Frames, x_hat: Frames, matrix: str) -> MsSsim:
+    """MS-SSIM of each frame over R, G and B (their mean), and of the 8-bit limited-range Y plane with L = 255.
+
+    Args:
+      x, x_hat: uint8 RGB frames, [b h w 3], 0..255, no side shorter than `ms_ssim_min_side()`.
+      matrix: "bt601", "bt709" or "bt2020", that Y is made with (`rgb_to_yuv420`).
+
+    Raises:
+      UsageError: the matrix is unknown, the frames are too small, or they differ in shape or are not uint8 RGB.
+    """
+    _check_frames(x, x_hat)
+    both = [jnp.concatenate([v, rgb_to_yuv420(v, matrix)[0][..., None]], -1) for v in map(jnp.asarray, (x, x_hat))]
+    channels = _ms_ssim_channels(both[0], both[1], PEAK, len(SCALE_WEIGHTS))
+    return MsSsim(jnp.mean(channels[:, :3], axis=1), channels[:, 3])
 
 
 def ms_ssim_min_side(scales: int = 5) -> int:
@@ -194,8 +210,19 @@ def _fixed_point(
     return (((total + (1 << (bits - 1))) >> bits) + offset).astype(jnp.uint8)
 
 
+def _ms_ssim_channels(x: Images, x_hat: Images, data_range: float, scales: int) -> Float32[Array, "b c"]:
+    if x.shape != x_hat.shape or x.ndim != 4:
+        raise UsageError(f"MS-SSIM compares two batches [b h w c] of one shape, not {x.shape} and {x_hat.shape}")
+    smallest = ms_ssim_min_side(scales)
+    if min(x.shape[1:3]) < smallest:
+        raise UsageError(
+            f"MS-SSIM with {scales} scales needs sides of at least {smallest} pixels, not {x.shape[2]}x{x.shape[1]}"
+        )
+    return _ms_ssim(x, x_hat, float(data_range), scales)
+
+
 @partial(jax.jit, static_argnums=(2, 3))
-def _ms_ssim(x: Images, x_hat: Images, data_range: float, scales: int) -> Float32[Array, " b"]:
+def _ms_ssim(x: Images, x_hat: Images, data_range: float, scales: int) -> Float32[Array, "b c"]:
     # All five are used as published, although they add up to 1.0001.
     weights = SCALE_WEIGHTS if scales == 5 else [w / sum(SCALE_WEIGHTS[:scales]) for w in SCALE_WEIGHTS[:scales]]
     # Planar, so that both directions of the window run over whole vectors; centred on 0, where float32 is finest.
@@ -207,7 +234,7 @@ def _ms_ssim(x: Images, x_hat: Images, data_range: float, scales: int) -> Float3
             planes, planes_hat = _halve(planes), _halve(planes_hat)
         term = _ssim_term(planes, planes_hat, data_range, with_luminance=scale == scales - 1)
         value *= _clipped_power(term, weight)
-    return jnp.mean(value, axis=1)
+    return value
 
 
 def _ssim_term(

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -9,16 +7,28 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from PIL import Image
 
 from cbvc_jax.errors import UsageError, VideoError
-from cbvc_jax.evaluation import anchors
-from cbvc_jax.evaluation.anchors import AnchorSettings, anchor_quality, encoder_arguments, run_anchor
-from cbvc_jax.video import VideoInfo
+from cbvc_jax.evaluation import ffmpeg
+from cbvc_jax.evaluation.anchors import (
+    Anchor,
+    check_quality,
+    command_line,
+    encode_anchor,
+    encoder_arguments,
+    find_anchor,
+)
+from cbvc_jax.evaluation.clips import Clip, find_clips
+from cbvc_jax.evaluation.measure import AnchorSettings, Task, measure
+from cbvc_jax.video import VideoInfo, open_video
 
-COUNT, HEIGHT, WIDTH = 5, 64, 96
+pytest.importorskip("imageio_ffmpeg")
+
+COUNT, HEIGHT, WIDTH = 9, 64, 96
 INFO = VideoInfo(WIDTH, HEIGHT, Fraction(1, 25), Fraction(25), "bt601", "limited")
-needs_ffmpeg = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('imageio_ffmpeg')")
+TABLE_7 = ("x264-crf", "x264-qp", "x265-crf", "x265-qp")
 
 
 def moving_pattern(number):
@@ -28,7 +38,7 @@ def moving_pattern(number):
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def film(tmp_path_factory):
     """A short film, coded without loss as 4:2:0."""
     path = tmp_path_factory.mktemp("anchors") / "a clip.mkv"
     with av.open(str(path), "w") as container:
@@ -40,93 +50,137 @@ def clip(tmp_path_factory):
     return path
 
 
-@needs_ffmpeg
-@pytest.mark.parametrize("codec", ["x264", "x265"])
-def test_a_point_says_what_was_made_and_how(clip, codec):
-    point = run_anchor(clip, 20, AnchorSettings(codec, frames=3))
-    assert len(point.comparison.frames) == 3
-    assert (point.comparison.width, point.comparison.height) == (WIDTH, HEIGHT)
-    assert point.bpp == 8 * point.stream_bytes / (3 * WIDTH * HEIGHT)
-    assert 30 < point.comparison.psnr_rgb_db < 60
-    assert (point.matrix, point.color_range) == ("bt601", "limited")
-    assert point.ffmpeg_version.startswith("ffmpeg version")
-    assert f"'file:{clip}'" in point.command and "crf=20:keyint=12" in point.command
-    json.dumps(point.to_dict(), allow_nan=False)
+def point(source, name, quality, **options):
+    (clip,) = find_clips([str(source)], **options)
+    return measure(Task(clip, AnchorSettings(find_anchor(name), quality)))
 
 
-@needs_ffmpeg
-def test_rate_and_quality_fall_with_crf_and_are_the_same_every_time(clip):
-    fine, coarse, again = (run_anchor(clip, crf) for crf in (15, 35, 35))
-    assert fine.stream_bytes > coarse.stream_bytes
-    assert fine.comparison.psnr_rgb_db > coarse.comparison.psnr_rgb_db
-    assert coarse == again
-    middle = anchor_quality([fine, coarse], (fine.bpp + coarse.bpp) / 2)
-    assert coarse.comparison.psnr_rgb_db < middle < fine.comparison.psnr_rgb_db
-    with pytest.raises(UsageError, match="outside"):
-        anchor_quality([fine, coarse], 2 * fine.bpp)
-    with pytest.raises(UsageError, match="not available"):
-        anchor_quality([fine, coarse], fine.bpp, "ms_ssim")
-    other = dataclasses.replace(coarse, settings=AnchorSettings(keyint=48))
-    with pytest.raises(UsageError, match="same settings"):
-        anchor_quality([fine, other], fine.bpp)
+def keyframes(stream):
+    """Positions of the frames that are coded alone, as PyAV sees them."""
+    with av.open(str(stream)) as container:
+        return [number for number, frame in enumerate(container.decode(video=0)) if frame.pict_type == PictureType.I]
 
 
-@needs_ffmpeg
-def test_both_sides_are_cropped_alike(clip):
-    point = run_anchor(clip, 5, AnchorSettings(crop=(66, 30)))
-    assert (point.comparison.width, point.comparison.height) == (66, 30)
-    assert point.comparison.psnr_rgb_db > 38
+@pytest.mark.parametrize("name", [*TABLE_7, "x265-medium", "x265-slow", "svtav1", "vvenc"])
+def test_every_anchor_codes_what_is_decoded_again(film, name):
+    anchor = find_anchor(name)
+    fine, coarse = (point(film, name, quality, frames=6) for quality in (anchor.qualities[-1], anchor.qualities[2]))
+    assert fine["frames"] == coarse["frames"] == 6
+    assert fine["bytes"] > coarse["bytes"] > 0
+    assert fine["bpp"] == 8 * fine["bytes"] / (6 * WIDTH * HEIGHT)
+    assert fine["mean"]["psnr_rgb_db"] > coarse["mean"]["psnr_rgb_db"] > 12
+    assert fine["mean"]["psnr_rgb_db"] > 30
+    assert (fine["matrix"], fine["range"], fine["gop"]) == ("bt601", "limited", 12 if name in TABLE_7 else 32)
+    assert fine["versions"]["ffmpeg"].startswith("ffmpeg version")
 
 
-@needs_ffmpeg
+@pytest.mark.parametrize("name", ["x264-qp-gop4", "x265-crf-gop4", "svtav1-gop4"])
+def test_the_gop_is_the_one_asked_for(film, tmp_path, name):
+    (clip,) = find_clips([str(film)])
+    assert keyframes(encode_anchor(clip, find_anchor(name), 30, tmp_path)) == [0, 4, 8]
+
+
+def test_a_point_is_the_same_every_time(film):
+    timing = {"encode_fps": None, "decode_fps": None}
+    assert point(film, "x265-slow", 30) | timing == point(film, "x265-slow", 30) | timing
+
+
+def test_bytes_are_those_of_the_raw_stream(film, tmp_path):
+    (clip,) = find_clips([str(film)])
+    stream = encode_anchor(clip, find_anchor("x264-crf"), 30, tmp_path)
+    data = stream.read_bytes()
+    assert data.startswith(b"\x00\x00\x00\x01") and b"x264" not in data
+    assert point(film, "x264-crf", 30)["bytes"] == len(data)
+
+
+def test_both_sides_are_cropped_alike(film):
+    record = point(film, "x265-crf", 5, crop=(66, 30))
+    assert (record["width"], record["height"], record["crop"]) == (66, 30, [66, 30])
+    assert record["mean"]["psnr_rgb_db"] > 38
+
+
 def test_pictures_are_piped_in(tmp_path):
     for number in range(COUNT):
         Image.fromarray(moving_pattern(number)).save(tmp_path / f"{number}.png")
-    point = run_anchor(tmp_path, 5, AnchorSettings(frames=4))
-    assert len(point.comparison.frames) == 4
-    assert (point.matrix, point.color_range) == ("bt601", "limited")
-    assert point.comparison.psnr_rgb_db > 38
+    record = point(tmp_path, "x265-crf", 5, frames=4, crop=(64, 48))
+    assert (record["frames"], record["matrix"], record["range"]) == (4, "bt601", "limited")
+    assert record["mean"]["psnr_rgb_db"] > 38
 
 
-@needs_ffmpeg
-def test_failures_of_ffmpeg_are_told_in_its_words(clip):
+@pytest.mark.parametrize(("suffix", "dtype", "shift"), [("", np.uint8, 0), ("_10bit", "<u2", 2)])
+def test_raw_video_as_the_test_sets_come(film, tmp_path, suffix, dtype, shift):
+    raw = tmp_path / f"Clip_{WIDTH}x{HEIGHT}_120fps_420{suffix}.yuv"
+    with av.open(str(film)) as container, raw.open("wb") as file:
+        for frame in container.decode(video=0):
+            file.write((frame.to_ndarray(format="yuv420p").astype(dtype) << shift).tobytes())
+    record = point(raw, "x265-crf", 10, frames=3)
+    assert (record["width"], record["height"], record["frames"]) == (WIDTH, HEIGHT, 3)
+    assert record["mean"]["psnr_rgb_db"] > 38
+
+
+def test_failures_of_ffmpeg_are_told_in_its_words(film, tmp_path):
+    (clip,) = find_clips([str(film)])
     with pytest.raises(VideoError, match="could not encode"):
-        run_anchor(clip, 20, AnchorSettings(preset="no such preset"))
+        encode_anchor(clip, Anchor("odd", "x264", "crf", 12, ("-preset", "none such")), 20, tmp_path)
 
 
-@needs_ffmpeg
-def test_command_line_prints_table_and_json(clip, capsys):
-    assert anchors.main([str(clip), "--crf", "20", "30", "--codec", "x264", "--json"]) == 0
-    points = json.loads(capsys.readouterr().out)["points"]
-    wanted = (points[0]["bpp"] + points[1]["bpp"]) / 2
-    assert anchors.main([str(clip), "--crf", "20", "30", "--codec", "x264", "--bpp", str(wanted)]) == 0
-    table = capsys.readouterr().out
-    assert "n/a" in table and f"at {wanted:.4f} bpp" in table and "-preset medium" in table
-    assert anchors.main([str(clip), "--crf", "60"]) == 1
-    assert "out of range" in capsys.readouterr().err
-
-
-def test_the_command_is_that_of_the_literature():
-    command = " ".join(encoder_arguments("in.mp4", 27, AnchorSettings(frames=96, crop=(64, 32)), INFO))
-    assert command == (
-        "-hide_banner -nostdin -i file:in.mp4 -map 0:v:0 -fps_mode passthrough -frames:v 96 -vf crop=64:32:16:16 "
-        "-pix_fmt yuv420p -c:v libx265 -preset medium -tune zerolatency -x265-params crf=27:keyint=12:info=0 "
-        "-f hevc pipe:1"
+@pytest.mark.parametrize(("name", "words"), [
+    ("x264-crf", "libx264 -preset medium -tune zerolatency -x264-params crf=27:keyint=12:threads=1 "
+     "-bsf:v filter_units=remove_types=6 -f h264"),
+    ("x265-qp-gop32", "libx265 -preset medium -tune zerolatency -x265-params qp=27:keyint=32:info=0 -f hevc"),
+    ("x265-slow", "libx265 -preset slow -x265-params crf=27:keyint=32:info=0:frame-threads=1 -f hevc"),
+])  # fmt: skip
+def test_the_commands_are_those_of_the_literature(name, words):
+    clip = Clip(Path("/films/in.mp4"), "films", 96, (64, 32), None, INFO)
+    assert command_line(clip, find_anchor(name), 27) == (
+        "ffmpeg -hide_banner -nostdin -i file:in.mp4 -map 0:v:0 -fps_mode passthrough -frames:v 96 "
+        f"-vf crop=64:32:16:16 -pix_fmt yuv420p -c:v {words} pipe:1"
     )
+    assert "file:/films/in.mp4" in encoder_arguments(clip, find_anchor(name), 27, "/films/in.mp4")
 
 
 def test_a_missing_ffmpeg_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(UsageError, match=r"pip install 'cbvc-jax\[anchors\]'"):
-        anchors.find_ffmpeg()
+        ffmpeg.find_ffmpeg()
 
 
-@pytest.mark.parametrize("settings", [{"codec": "vp9"}, {"keyint": 0}, {"frames": 0}, {"crop": (33, 32)}])
-def test_senseless_settings_are_refused(settings):
-    with pytest.raises(UsageError):
-        AnchorSettings(**settings)
+@pytest.mark.parametrize("name", ["vp9", "x265", "x265-crf-gop0", "x265-crf-gop", "x264-slow", "x265-crf gop12"])
+def test_unknown_anchors_are_refused(name):
+    with pytest.raises(UsageError, match="known are x264-crf"):
+        find_anchor(name)
 
 
-def test_a_crop_larger_than_the_frame_is_refused():
+def test_an_ffmpeg_without_the_encoder_is_told(monkeypatch):
+    monkeypatch.setattr("cbvc_jax.evaluation.anchors.has_encoder", lambda library: library != "libvvenc")
+    with pytest.raises(UsageError, match="has no libvvenc, which 'vvenc' needs"):
+        find_anchor("vvenc")
+    assert find_anchor("svtav1").gop == 32
+
+
+@pytest.mark.parametrize(("name", "quality"), [("x265-crf", 52), ("x264-qp", -1), ("svtav1", 64)])
+def test_qualities_out_of_range_are_refused(name, quality):
+    with pytest.raises(UsageError, match="out of range 0 to"):
+        check_quality(find_anchor(name), quality)
+
+
+def test_clips_are_found_and_refused(film, tmp_path):
+    for name in ("b.mkv", "a.mkv"):
+        (tmp_path / name).write_bytes(film.read_bytes())
+    (tmp_path / "notes.txt").write_text("no clip")
+    clips = find_clips([str(tmp_path)])
+    assert [(c.name, c.dataset) for c in clips] == [("a", tmp_path.name), ("b", tmp_path.name)]
+    assert len(list(clips[0].rgb())) == COUNT
+    with open_video(film) as video:
+        np.testing.assert_array_equal(next(clips[0].rgb()), next(iter(video)).rgb)
+    with pytest.raises(UsageError, match="two clips are called 'a'"):
+        find_clips([str(tmp_path / "a.mkv"), str(tmp_path)])
     with pytest.raises(UsageError, match="does not fit"):
-        encoder_arguments(Path("in.mp4"), 27, AnchorSettings(crop=(128, 32)), INFO)
+        find_clips([str(film)], crop=(128, 32))
+    with pytest.raises(UsageError, match="must be even"):
+        find_clips([str(film)], crop=(33, 32))
+    with pytest.raises(VideoError, match="does not exist"):
+        find_clips([str(tmp_path / "none.mp4")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(VideoError, match="is empty"):
+        find_clips([str(tmp_path / "empty")])

@@ -97,6 +97,19 @@ def test_ms_ssim_of_unrelated_noise_agrees():
     assert float(metrics.ms_ssim(x, x_hat)[0]) == pytest.approx(reference.ms_ssim(x[0], x_hat[0]), abs=2e-6)
 
 
+@pytest.mark.parametrize("size", [(176, 176), (208, 192)])
+def test_ms_ssim_is_that_of_tensorflow(size):
+    tensorflow = pytest.importorskip("tensorflow")
+    x, x_hat = picture(6, *size)
+    found = metrics.ms_ssim_rgb_y(x, x_hat, "bt709")
+    luma = [np.asarray(metrics.rgb_to_yuv420(jnp.asarray(v), "bt709")[0])[..., None] for v in (x, x_hat)]
+    for value, pair in ((found.rgb, (x, x_hat)), (found.y, luma)):
+        expected = tensorflow.image.ssim_multiscale(*pair, max_val=255).numpy()
+        assert 0.5 < expected[0] < 0.999
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(found.rgb, metrics.ms_ssim(x, x_hat))
+
+
 @pytest.mark.parametrize("scales", [1, 2, 3, 4])
 def test_fewer_scales_use_renormalised_weights(scales):
     x, x_hat = picture(2, 128, 128)

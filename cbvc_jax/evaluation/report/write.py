@@ -1,0 +1,46 @@
+"""The files of a report: OUT/report.html, OUT/tables.md, OUT/points.csv and OUT/bd_rate.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from cbvc_jax.evaluation import paper
+from cbvc_jax.evaluation.records import Records, replace
+from cbvc_jax.evaluation.report.curves import Results
+from cbvc_jax.evaluation.report.page import make_page
+from cbvc_jax.evaluation.report.tables import markdown, tables
+
+TITLE = "Rate and distortion"
+
+
+def write_report(records: Records, out: Path, baseline: str | None = None, preset: str | None = None) -> Results:
+    """Writes all files of the report below `out` and returns what they show.
+
+    Args:
+      records: every point that is to be shown.
+      out: an existing folder; pictures of points lie below it.
+      baseline: the series that others are compared with; by default x265 as in the paper, or the first there is.
+      preset: name of the preset in `cbvc_jax.evaluation.paper` whose published tables are shown beside ours.
+
+    Raises:
+      UsageError: there are no points, or none of the baseline.
+    """
+    results = Results(records, baseline)
+    published = paper.published(preset) if preset else []
+    title = f"{TITLE}: our counterpart of the paper's {paper.PRESETS[preset].shows}" if preset else TITLE
+    replace(out / "points.csv", records.csv())
+    replace(out / "bd_rate.csv", _csv(results.bd_rates()))
+    replace(out / "tables.md", "\n".join(["# " + title, "", *map(markdown, [*tables(results), *published])]))
+    replace(out / "report.html", make_page(results, published, out, title))
+    return results
+
+
+def _csv(rows: list[dict]) -> str:
+    text = io.StringIO()
+    names = ("clip", "series", "baseline", "metric", "method", "percent", "overlap", "low", "high", "note")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
