@@ -91,8 +91,8 @@ def test_only_the_sent_part_of_the_grids_matters_to_the_decoder(model, frames):
 def test_codebooks_have_the_scale_that_the_paper_starts_from():
     codebooks = init_codebooks(jax.random.key(0), get_preset("tiny"))
     assert set(codebooks) == {"key", "high", "medium", "low"}
-    assert codebooks["medium"][0].shape == (2, 64, 32)
-    np.testing.assert_allclose(np.std(codebooks["key"][0]), np.sqrt(2 / (5 * 32)), rtol=0.01)
+    assert codebooks["medium"][0].shape == (2, 64, 16)
+    np.testing.assert_allclose(np.std(codebooks["key"][0]), np.sqrt(2 / (5 * 16)), rtol=0.01)
 
 
 def test_parameters_of_tiny_keep_their_names_and_shapes():

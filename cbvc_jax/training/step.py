@@ -29,8 +29,8 @@ from cbvc_jax.training.codebooks import update_codebook
 from cbvc_jax.training.state import Config, TrainState, config_preset, learned, make_optimizer
 
 Metrics = dict[str, Array]
-LOG_MSE_FLOOR = 3e-4
-"""Added under the logarithm: frames beyond 35 dB, such as black ones, do not draw all the attention."""
+LOG_MSE_FLOOR = 1e-3
+"""Added under the logarithm: frames beyond 30 dB do not draw all the attention."""
 
 
 class Schedule(NamedTuple):
