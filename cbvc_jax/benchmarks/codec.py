@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -57,6 +56,7 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
 def _measure(task: dict[str, Any]) -> dict[str, float]:
     import cbvc_jax
     from cbvc_jax.cache import use_compilation_cache
+    from cbvc_jax.process import peak_bytes
 
     use_compilation_cache()
     model = cbvc_jax.load_model(task["model"])
@@ -77,8 +77,7 @@ def _measure(task: dict[str, Any]) -> dict[str, float]:
             if i == WARM_FRAMES:
                 began = time.perf_counter()
         seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"fps": (task["length"] - WARM_FRAMES - 1) / seconds, "peak_mib": peak}
+    return {"fps": (task["length"] - WARM_FRAMES - 1) / seconds, "peak_mib": peak_bytes() / 2**20}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Peak memory is the largest resident size of the process, compilation included: o
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ import numpy as np
 from cbvc_jax.codec import Decoder, Encoder
 from cbvc_jax.model import init_params
 from cbvc_jax.presets import PRESETS, get_preset
+from cbvc_jax.process import peak_bytes
 from cbvc_jax.weights import Model
 
 HEADER = (
@@ -87,10 +87,7 @@ def measure(name: str, height: int, width: int, rate: str) -> Row:
         seconds, decoded = stopwatch(lambda coded=coded: decoder.push(coded.rate, coded.indices))
         decode_s.append(seconds)
         same = same and np.array_equal(decoded, encoder.reconstruction())
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak_bytes = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Row(name, height, width, rate, stopwatch.compile_s, tuple(encode_s), tuple(decode_s), peak_bytes, same)
+    return Row(name, height, width, rate, stopwatch.compile_s, tuple(encode_s), tuple(decode_s), peak_bytes(), same)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

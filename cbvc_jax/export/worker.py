@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from cbvc_jax.bitstream import StreamReader
 from cbvc_jax.export.backends import ExportedDecoder, Steps, get_backend
 from cbvc_jax.export.manifest import read_manifest
+from cbvc_jax.process import peak_bytes
 
 
 def main(argv: list[str]) -> int:
@@ -45,19 +45,10 @@ def main(argv: list[str]) -> int:
         "indices_sha256": digest.hexdigest(),
         "load_s": load_s,
         "fps": (count - 2) / decode_s if count > 2 else None,
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_bytes(),
     }
     print(json.dumps(result))
     return 0
-
-
-def _peak_bytes() -> int:
-    """Largest resident size. Linux's `ru_maxrss` outlives exec: it would be that of the process which started us."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _load(job: dict[str, Any]) -> Steps:
