@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-all check lint format clean
+CLIP := cbvc_jax/assets/clip/city_cc0.mp4
+
+.PHONY: help demo crosscheck test test-all check lint format clean
 
 help:
 	@echo "make demo      encode and decode the bundled clip; results in demo/"
+	@echo "make crosscheck  decode the bundled clip on every backend and compare; report in demo/crosscheck/"
 	@echo "make test      the quick tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, format, types, import contracts, quick tests"
@@ -17,6 +20,11 @@ help:
 
 demo: $(VENV)/.core
 	$(BIN)/python examples/demo.py $(DEMO)
+
+crosscheck: $(VENV)/.dev
+	mkdir -p demo
+	$(BIN)/cbvc encode $(CLIP) demo/crosscheck.cbv --rate medium
+	$(BIN)/cbvc crosscheck demo/crosscheck.cbv --source $(CLIP) --report demo/crosscheck
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -48,7 +56,7 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV), with all extras ..."
-	$(INSTALL) --editable '.[train,anchors,lpips,export,onnx,openvino,litert,iree,dev]'
+	$(INSTALL) --editable '.[train,anchors,lpips,export,onnx,openvino,litert,iree,failure,dev]'
 	@touch $@ $(VENV)/.core
 
 $(BIN)/python:
