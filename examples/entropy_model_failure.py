@@ -5,8 +5,8 @@
 A codec with a learned prior computes probabilities by a network on both sides, and an arithmetic coder needs them to be
 the same to the last bit. Here a small autoregressive prior is trained on the real indices of the bundled clip, and its
 arithmetic-coded stream, written with JAX, is read three times: with JAX, with the same prior in NumPy (another order of
-additions, no more), and with onnxruntime where that is installed. The same frames as a `.cbv` file are read beside it by a
-backend that is not JAX either. Prints where each reading goes wrong, and draws the last frame of each.
+additions, no more), and with onnxruntime where that is installed. The same frames as a `.cbv` file are read beside it
+by a backend that is not JAX either. Prints where each reading goes wrong, and draws the last frame of each.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-import constriction
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from constriction import stream as coding  # pyright: ignore[reportAttributeAccessIssue]
 from PIL import Image, ImageDraw
 
 import cbvc_jax
@@ -120,7 +120,7 @@ def _onnx(plain: dict[str, np.ndarray]) -> Logits:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return lambda c: session.run(None, {"hidden": plain["embed"][np.arange(4), c].reshape(1, -1)})[0]
+    return lambda c: np.asarray(session.run(None, {"hidden": plain["embed"][np.arange(4), c].reshape(1, -1)})[0])
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -134,8 +134,7 @@ def code(frames: list[CodedFrame], sizes: tuple[int, ...], logits: Logits, strea
 
     Returns the stream, or the frames as read, and how many first-stage indices were right in a row.
     """
-    coder = constriction.stream.queue
-    io_ = coder.RangeEncoder() if stream is None else coder.RangeDecoder(stream)
+    coder = coding.queue.RangeEncoder() if stream is None else coding.queue.RangeDecoder(stream)
     read, right, wrong = [frames[0]], 0, False
     for frame in frames[1:]:
         before = read[-1].indices[0] if read[-1].rate == RATE else np.zeros_like(frame.indices[0])
@@ -143,23 +142,23 @@ def code(frames: list[CodedFrame], sizes: tuple[int, ...], logits: Logits, strea
         for g, row, col in np.ndindex(stages[0].shape):
             place = g * stages[0][0].size + row * stages[0].shape[2] + col
             context = contexts(stages[0], before, sizes[0])[place : place + 1]
-            model = constriction.stream.model.Categorical(probabilities(logits(context)), perfect=False)
+            model = coding.model.Categorical(probabilities(logits(context)), perfect=False)
             if stream is None:
                 stages[0][g, row, col] = frame.indices[0][g, row, col]
-                io_.encode(np.array([stages[0][g, row, col]], np.int32), model)
+                coder.encode(np.array([stages[0][g, row, col]], np.int32), model)
             else:
-                stages[0][g, row, col] = io_.decode(model)
+                stages[0][g, row, col] = coder.decode(model)
                 wrong |= stages[0][g, row, col] != frame.indices[0][g, row, col]
                 right += not wrong
         for s in (1, 2):
-            uniform = constriction.stream.model.Uniform(sizes[s])
+            uniform = coding.model.Uniform(sizes[s])
             if stream is None:
                 stages[s] = frame.indices[s]
-                io_.encode(stages[s].reshape(-1).astype(np.int32), uniform)
+                coder.encode(stages[s].reshape(-1).astype(np.int32), uniform)
             else:
-                stages[s] = io_.decode(uniform, stages[s].size).reshape(stages[s].shape).astype(np.uint16)
+                stages[s] = coder.decode(uniform, stages[s].size).reshape(stages[s].shape).astype(np.uint16)
         read.append(CodedFrame(frame.kind, frame.rate, tuple(stages)))
-    return io_.get_compressed() if stream is None else (read, right)
+    return coder.get_compressed() if stream is None else (read, right)
 
 
 def main() -> None:
@@ -186,9 +185,7 @@ def main() -> None:
     pictures = {}
     for name, logits in priors.items():
         read, right = code(frames, sizes, logits, stream)
-        print(
-            f"entropy model written with JAX, read with {name}: {right} of {total} first-stage indices before an error"
-        )
+        print(f"entropy model written with JAX, read with {name}: {right} of {total} indices before an error")
         pictures[f"entropy model: JAX to {name}"] = last_picture(read)
     other = next((b.name for b in BACKENDS.values() if b.installed and b.name != "jax-export"), "jax-export")
     file.seek(0)
