@@ -76,7 +76,7 @@ def train_prior(frames: list[np.ndarray], size: int) -> dict:
         updates, state = optimizer.update(grads, state)
         return optax.apply_updates(params, updates), state, value
 
-    state, value = optimizer.init(params), None
+    state, value = optimizer.init(params), jnp.inf
     for _ in range(STEPS):
         params, state, value = step(params, state)
     print(f"the prior takes {float(value) / np.log(2):.2f} bits an index, where fixed length takes {np.log2(size):.0f}")
