@@ -10,6 +10,10 @@ from cbvc_jax.errors import ModelError
 
 MANIFEST_FILE = "manifest.json"
 VERSION = 1
+INDEX_NAMES = ("i1", "i2", "i3")
+REFERENCE_NAME = "y_ref"
+"""What a step's arguments are called, in this order; keyframes have no reference."""
+SAVED_MODEL_FOLDER = "saved_model"
 
 
 @dataclasses.dataclass(frozen=True)

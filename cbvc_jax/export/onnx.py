@@ -7,8 +7,7 @@ from pathlib import Path
 import jax2onnx
 import onnx
 
-from cbvc_jax.export.steps import INDEX_NAMES, REFERENCE_NAME, make_step, step_arguments, step_kinds
-from cbvc_jax.presets import KEYFRAME
+from cbvc_jax.export.steps import make_step, step_arguments, step_kinds
 from cbvc_jax.weights import Model
 
 
@@ -17,12 +16,11 @@ def write(model: Model, folder: Path, size: tuple[int, int] | None) -> dict[str,
     programs = {}
     for kind in step_kinds(model):
         arguments = step_arguments(model, kind, size)
-        names = INDEX_NAMES if kind == KEYFRAME else (*INDEX_NAMES, REFERENCE_NAME)
         proto = jax2onnx.to_onnx(
             make_step(model, kind),
             inputs=list(arguments.values()),
             model_name=f"cbvc_{kind}",
-            input_names=list(names),
+            input_names=list(arguments),
             output_names=["x_hat", "y_hat"],
         )
         programs[kind] = f"{kind}.onnx"

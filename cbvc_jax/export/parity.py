@@ -21,7 +21,7 @@ from jaxtyping import Float32, UInt8
 
 from cbvc_jax.bitstream import StreamReader
 from cbvc_jax.errors import CbvcError, UsageError
-from cbvc_jax.export.backends import BACKENDS, exported_model
+from cbvc_jax.export.backends import BACKENDS, exported_model, to_8bit
 from cbvc_jax.video import open_video
 from cbvc_jax.weights import find_model, load_model
 
@@ -197,8 +197,8 @@ def _compare(variant: Variant, told: dict[str, Any], ours, reference, truth, ear
         if largest > worst:
             worst, worst_frame = largest, t
         squares.append(float(np.mean(np.square(error))))
-        rounded = _to_8bit(frame)
-        error_8bit = np.abs(rounded.astype(np.int16) - _to_8bit(expected))
+        rounded = to_8bit(frame)
+        error_8bit = np.abs(rounded.astype(np.int16) - to_8bit(expected))
         worst_8bit = max(worst_8bit, int(error_8bit.max()))
         unequal += int(np.count_nonzero(error_8bit))
         square_8bit += float(np.sum(np.square(error_8bit, dtype=np.float64)))
@@ -229,10 +229,6 @@ def _compare(variant: Variant, told: dict[str, Any], ours, reference, truth, ear
     return parity, worst_frame
 
 
-def _to_8bit(frame) -> UInt8[np.ndarray, "h w 3"]:
-    return np.clip(np.rint(frame), 0.0, 255.0).astype(np.uint8)
-
-
 def _psnr(mse: float) -> float:
     return 10.0 * np.log10(255.0**2 / mse) if mse else float("inf")
 
@@ -240,4 +236,4 @@ def _psnr(mse: float) -> float:
 def _amplified(frame, reference) -> UInt8[np.ndarray, "h w 3"]:
     """The difference around mid-grey, scaled so that the largest one is black or white."""
     error = frame.astype(np.float64) - reference
-    return _to_8bit(127.5 + error * (127.5 / max(float(np.max(np.abs(error))), 1e-12)))
+    return to_8bit(127.5 + error * (127.5 / max(float(np.max(np.abs(error))), 1e-12)))

@@ -9,10 +9,9 @@ import jax
 import tensorflow as tf
 from jax.experimental import jax2tf
 
+from cbvc_jax.export.manifest import SAVED_MODEL_FOLDER
 from cbvc_jax.export.steps import make_step, step_arguments, step_kinds
 from cbvc_jax.weights import Model
-
-FOLDER = "saved_model"
 
 
 def write(model: Model, folder: Path, size: tuple[int, int] | None) -> dict[str, str]:
@@ -23,7 +22,7 @@ def write(model: Model, folder: Path, size: tuple[int, int] | None) -> dict[str,
         function = as_function(model, kind, step_arguments(model, kind, size), ("cpu", "cuda"))
         setattr(module, kind, function)
         signatures[kind] = function.get_concrete_function()
-    tf.saved_model.save(module, str(folder / FOLDER), signatures=signatures)
+    tf.saved_model.save(module, str(folder / SAVED_MODEL_FOLDER), signatures=signatures)
     return {kind: kind for kind in signatures}
 
 

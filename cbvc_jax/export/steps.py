@@ -16,16 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from cbvc_jax.geometry import GROUPS, stage_grids
+from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAME
+from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, stage_grids
 from cbvc_jax.model import CodecModel
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.weights import Model
 
-INDEX_NAMES = ("i1", "i2", "i3")
-REFERENCE_NAME = "y_ref"
 LEVELS = 255.0
-FRAME_UNIT = 64
-LATENTS_UNIT = 8
 
 
 def step_kinds(model: Model) -> tuple[str, ...]:
@@ -51,7 +48,7 @@ def step_arguments(model: Model, kind: str, size: tuple[int, int] | None) -> dic
         grids: Any = ((4 * a, 4 * b), (2 * a, 2 * b), (a, b))
         latents: Any = (8 * a, 8 * b)
     else:
-        grids, latents = stage_grids(*size), (size[0] // LATENTS_UNIT, size[1] // LATENTS_UNIT)
+        grids, latents = stage_grids(*size), (size[0] // LATENT_STRIDE, size[1] // LATENT_STRIDE)
     arguments = {
         name: jax.ShapeDtypeStruct((1, *grid, GROUPS), jnp.int32) for name, grid in zip(INDEX_NAMES, grids, strict=True)
     }

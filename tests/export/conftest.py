@@ -13,33 +13,17 @@ from cbvc_jax.bitstream import StreamWriter
 from cbvc_jax.codec import Encoder, stream_header
 from cbvc_jax.export.write import FORMATS, write_export
 from cbvc_jax.model import init_params
-from cbvc_jax.presets import Preset
 from cbvc_jax.video import VideoInfo
 from cbvc_jax.weights import Model, load_model, save_model
 
-MINI = Preset(
-    name="mini",
-    blocks="compact",
-    latent_channels=16,
-    stage_channels=16,
-    codeword_dim=4,
-    key_sizes=(32, 16, 8),
-    predicted_sizes=(("high", (32, 16, 8)), ("low", (8, 16, 8))),
-    heads=2,
-    head_dim=8,
-    encoder_depth=0,
-    decoder_depth=1,
-    context_depth=1,
-    quantizer_depth=0,
-)
 SIZE = (50, 70)
 
 
 @pytest.fixture(scope="session")
-def mini(tmp_path_factory) -> Model:
+def mini(tmp_path_factory, mini_preset) -> Model:
     """Random weights."""
     folder = tmp_path_factory.mktemp("models") / "mini"
-    save_model(folder, MINI, *init_params(jax.random.key(1), MINI), "# mini\n")
+    save_model(folder, mini_preset, *init_params(jax.random.key(1), mini_preset), "# mini\n")
     return load_model(folder)
 
 

@@ -1,4 +1,4 @@
-"""A preset and a configuration that train in seconds."""
+"""A configuration that trains in seconds."""
 
 from __future__ import annotations
 
@@ -10,27 +10,11 @@ from PIL import Image
 from cbvc_jax import presets
 from configs import base
 
-MINI = presets.Preset(
-    name="mini",
-    blocks="compact",
-    latent_channels=16,
-    stage_channels=16,
-    codeword_dim=4,
-    key_sizes=(32, 16, 8),
-    predicted_sizes=(("high", (32, 16, 8)), ("low", (8, 16, 8))),
-    heads=2,
-    head_dim=8,
-    encoder_depth=0,
-    decoder_depth=1,
-    context_depth=1,
-    quantizer_depth=0,
-)
-
 
 @pytest.fixture
-def mini(monkeypatch):
-    monkeypatch.setitem(presets.PRESETS, "mini", MINI)
-    return MINI
+def mini(monkeypatch, mini_preset):
+    monkeypatch.setitem(presets.PRESETS, "mini", mini_preset)
+    return mini_preset
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,14 +15,14 @@ from jaxtyping import Float, Int32, UInt8, UInt16
 from cbvc_jax.bitstream import StreamHeader
 from cbvc_jax.cache import cache_folder
 from cbvc_jax.errors import ModelError, UsageError
+from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAME, Manifest, read_manifest
 from cbvc_jax.export.manifest import VERSION as MANIFEST_VERSION
-from cbvc_jax.export.manifest import Manifest, read_manifest
 from cbvc_jax.geometry import padded_size, stage_grids
+from cbvc_jax.presets import KEYFRAME
 
 if TYPE_CHECKING:
     from cbvc_jax.weights import Model
 
-KEYFRAME = "key"
 IndexMaps = Sequence[UInt16[np.ndarray, "g rows cols"]]
 
 
@@ -132,7 +132,7 @@ class ExportedDecoder:
     def push(self, rate: str, indices: IndexMaps, *, show: bool = True) -> UInt8[np.ndarray, "h w 3"] | None:
         """The next frame, or None if it is not shown; arguments and errors as of `cbvc_jax.codec.Decoder.push`."""
         x_hat = self.push_float(rate, indices)
-        return np.clip(np.rint(x_hat), 0.0, 255.0).astype(np.uint8) if show else None
+        return to_8bit(x_hat) if show else None
 
     def push_float(self, rate: str, indices: IndexMaps) -> Float[np.ndarray, "h w 3"]:
         """The next frame in 8-bit levels, before it is rounded and clipped."""
@@ -141,6 +141,27 @@ class ExportedDecoder:
         full = [fill(i, grid) for i, grid in zip(indices, self._grids, strict=True)]
         x_hat, self._y_ref = self._steps(rate, full, None if rate == KEYFRAME else self._y_ref)
         return x_hat[0, : self._size[0], : self._size[1]]
+
+
+def to_8bit(x_hat: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame in 8-bit levels, rounded to the nearest and clipped."""
+    return np.clip(np.rint(x_hat), 0.0, 255.0).astype(np.uint8)
+
+
+def named(indices: Iterable[Any], y_ref: Any) -> dict[str, Any]:
+    """The arguments of a step by name; keyframes have no `y_ref`, None."""
+    arguments: dict[str, Any] = dict(zip(INDEX_NAMES, indices, strict=True))
+    return arguments if y_ref is None else {**arguments, REFERENCE_NAME: y_ref}
+
+
+def as_steps(programs: dict[str, Any]) -> Steps:
+    """Steps from a compiled program for each kind of frame, which takes its arguments in order."""
+
+    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
+        x_hat, y_hat = programs[kind](*indices, *(() if y_ref is None else (y_ref,)))
+        return np.asarray(x_hat), y_hat
+
+    return run
 
 
 def fill(indices: UInt16[np.ndarray, "g rows cols"], grid: tuple[int, int]) -> Int32[np.ndarray, "1 r c g"]:

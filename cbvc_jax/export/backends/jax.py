@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from cbvc_jax.export.backends import Steps
+from cbvc_jax.export.backends import Steps, as_steps
 from cbvc_jax.export.steps import make_step, step_kinds
 from cbvc_jax.weights import Model, load_model
 
@@ -22,10 +20,4 @@ def load(model: Model | str | Path, rounded_to: str | None = None) -> Steps:
         tensors = (model.params, model.codebooks)
         params, codebooks = jax.tree.map(lambda a: jnp.asarray(a, rounded_to).astype(jnp.float32), tensors)
         model = dataclasses.replace(model, params=params, codebooks=codebooks)
-    programs = {kind: jax.jit(make_step(model, kind)) for kind in step_kinds(model)}
-
-    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        x_hat, y_hat = programs[kind](*indices, *(() if y_ref is None else (y_ref,)))
-        return np.asarray(x_hat), y_hat
-
-    return run
+    return as_steps({kind: jax.jit(make_step(model, kind)) for kind in step_kinds(model)})

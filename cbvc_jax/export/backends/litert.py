@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from cbvc_jax.export.backends import Steps
+from cbvc_jax.export.backends import Steps, named
 from cbvc_jax.export.manifest import Manifest
 
 
@@ -23,7 +23,7 @@ def load(folder: Path, manifest: Manifest) -> Steps:
 
     def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
         interpreter = interpreters[kind]
-        values = {"i1": indices[0], "i2": indices[1], "i3": indices[2], "y_ref": y_ref}
+        values = named(indices, y_ref)
         for argument in interpreter.get_input_details():
             interpreter.set_tensor(argument["index"], values[argument["name"]])
         interpreter.invoke()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cbvc_jax.export.backends import Steps
+from cbvc_jax.export.backends import Steps, named
 from cbvc_jax.export.manifest import Manifest
 
 
@@ -20,10 +20,7 @@ def load(folder: Path, manifest: Manifest) -> Steps:
     }
 
     def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        arguments = {f"i{n}": i for n, i in enumerate(indices, start=1)}
-        if y_ref is not None:
-            arguments["y_ref"] = y_ref
-        x_hat, y_hat = sessions[kind].run(["x_hat", "y_hat"], arguments)
+        x_hat, y_hat = sessions[kind].run(["x_hat", "y_hat"], named(indices, y_ref))
         return np.asarray(x_hat), y_hat
 
     return run

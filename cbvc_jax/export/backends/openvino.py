@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from cbvc_jax.export.backends import Steps
+from cbvc_jax.export.backends import Steps, named
 from cbvc_jax.export.manifest import Manifest
 
 
@@ -21,10 +21,7 @@ def load(folder: Path, manifest: Manifest) -> Steps:
     }
 
     def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        arguments = {f"i{n}": i for n, i in enumerate(indices, start=1)}
-        if y_ref is not None:
-            arguments["y_ref"] = y_ref
-        out = programs[kind](arguments)
+        out = programs[kind](named(indices, y_ref))
         return np.array(out["x_hat"]), np.array(out["y_hat"])
 
     return run

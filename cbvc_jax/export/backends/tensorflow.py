@@ -8,23 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from cbvc_jax.export.backends import Steps
-from cbvc_jax.export.manifest import Manifest
+from cbvc_jax.export.backends import Steps, named
+from cbvc_jax.export.manifest import SAVED_MODEL_FOLDER, Manifest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
-FOLDER = "saved_model"
-
 
 def load(folder: Path, manifest: Manifest) -> Steps:
     """The steps of every kind of frame."""
-    module: Any = tf.saved_model.load(str(folder / FOLDER))
+    module: Any = tf.saved_model.load(str(folder / SAVED_MODEL_FOLDER))
     programs = {kind: module.signatures[name] for kind, name in manifest.programs.items()}
 
     def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        arguments = {f"i{n}": tf.constant(i) for n, i in enumerate(indices, start=1)}
-        out = programs[kind](**arguments, **({} if y_ref is None else {"y_ref": y_ref}))
+        out = programs[kind](**named(map(tf.constant, indices), y_ref))
         # Signatures of a model that was loaded lose it, and the model with it, unless something holds both.
         run.module = module  # pyright: ignore[reportFunctionMemberAccess]
         return out["x_hat"].numpy(), out["y_hat"]
