@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, MARGIN = 760, 320, 52
 FLOOR = 1e-7
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999")
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#dd7733", "#117733")
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -116,7 +116,9 @@ def _chart(results: Sequence[Parity]) -> str:
         line = " ".join(place(t, v) for t, v in enumerate(p.rms_by_frame))
         name = html.escape(p.variant)
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{line}"><title>{name}</title>')
-        parts.append(f'</polyline><text x="{MARGIN + 100 * i}" y="16" style="fill:{colour}">{name}</text>')
+        row, column = divmod(i, 4)
+        place_of_name = f'x="{MARGIN + 165 * column}" y="{14 + 15 * row}"'
+        parts.append(f'</polyline><text {place_of_name} style="fill:{colour}">{name}</text>')
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 14}" text-anchor="middle">frame, 0 to {frames - 1}</text>')
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="drift">{"".join(parts)}</svg>'
 
