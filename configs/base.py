@@ -53,6 +53,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.weight_decay = 0.0
     # Weight of |y_hat - y|^2 / |y|^2, which keeps the latents of E and of D the same. The paper: 0.
     config.alignment = 0.0
+    # Weight of the distortion of D(E(x)), latents that no quantiser has touched, in a chunk's first and last frame.
+    # With it, more of y in y_hat always means a better picture: predicted frames add to each other. The paper: 0.
+    config.autoencoding = 0.0
     # Share of the gradient that goes from a predicted frame to the one before. Below 1, chains do not explode.
     config.reference_gradient = 1.0
     # Largest global norm of the gradient.

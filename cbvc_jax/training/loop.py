@@ -132,7 +132,7 @@ def _write_metrics(writer, step: int, state: TrainState, window: list[tuple[str,
     """Means over the window: PSNR by kind and position, losses, restarts, usage and perplexity of every codebook."""
     scalars: dict[str, list[float]] = {}
     for rate, m in jax.device_get(window):
-        for name in ("loss", "commitment", "misfit", "grad_norm", "skipped"):
+        for name in ("loss", "commitment", "misfit", "autoencoding", "grad_norm", "skipped"):
             scalars.setdefault(name, []).append(float(m[name]))
         for name in (k for k in m if k.startswith("restarts/")):
             scalars.setdefault(name, []).append(float(m[name]))

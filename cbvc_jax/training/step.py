@@ -154,8 +154,23 @@ def _loss(trained, state: TrainState, x: Array, config: Config, preset: Preset, 
                 pull = jnp.mean(jnp.sum(jnp.square(jax.lax.stop_gradient(code.z) - chosen), axis=-1), axis=(1, 2, 3, 4))
                 commitment += (s < schedule.stages(kind)) * jnp.sum(pull) / config.codebook.commitment
     loss = jnp.sum(per_frame) + config.codebook.commitment * commitment
+    loss = loss / x.shape[1]
     misfit = _misfit(chunk)
-    return loss / x.shape[1] + config.alignment * misfit, (chunk, per_frame, commitment / x.shape[1], misfit)
+    if config.alignment:
+        loss += config.alignment * misfit
+    unquantised = jnp.zeros(())
+    if config.autoencoding:
+        unquantised = _autoencoding(config, preset, params, x, chunk)
+        loss += config.autoencoding * unquantised
+    return loss, (chunk, per_frame, commitment / x.shape[1], misfit, unquantised)
+
+
+def _autoencoding(config: Config, preset: Preset, params: Params, x: Array, chunk: Chunk) -> Float[Array, ""]:
+    """d(x, D(E(x))) of a chunk's first and last frame: the picture that latents without quantisation would give."""
+    ends = slice(None, None, max(1, x.shape[1] - 1))
+    y = chunk.y[:, ends]
+    x_hat: Any = CodecModel(preset).apply({"params": params}, y.reshape(-1, *y.shape[2:]), method="picture")
+    return jnp.mean(distortion(config.distortion, x[:, ends], x_hat.reshape(x[:, ends].shape)))
 
 
 def _misfit(chunk: Chunk) -> Float[Array, ""]:
@@ -182,7 +197,7 @@ def make_step(config: Config, rate: str):
         trained: Any = learned(config, state.params, state.codebooks)
         grad_fn = jax.value_and_grad(_loss, has_aux=True)
         (loss, aux), grads = grad_fn(trained, state, x, config, preset, rate, schedule)
-        chunk, per_frame, commitment, misfit = aux
+        chunk, per_frame, commitment, misfit, unquantised = aux
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         new_trained: Any = optax.apply_updates(trained, updates)
         params, gradient_books = new_trained
@@ -204,6 +219,7 @@ def make_step(config: Config, rate: str):
             "psnr": jnp.mean(-10.0 * jnp.log10(jnp.maximum(mse, 1e-10)), axis=0),
             "commitment": commitment,
             "misfit": misfit,
+            "autoencoding": unquantised,
             "grad_norm": optax.global_norm(grads),
             "skipped": ~finite,
             **{f"restarts/{k}": v for k, v in restarts.items()},

@@ -7,6 +7,8 @@ import ml_collections
 import numpy as np
 import pytest
 
+from cbvc_jax.model import CodecModel
+from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.training.start import start_codebooks
 from cbvc_jax.training.state import config_preset, empty_reference, init_state, learning_rate, phases
 from cbvc_jax.training.step import LOG_MSE_FLOOR, Schedule, distortion, make_probe, make_step
@@ -88,3 +90,20 @@ def test_a_longer_run_begins_like_a_shorter_one(config):
     config.phases.gops.steps *= 2
     longer = learning_rate(config)
     assert [float(rate(n)) for n in range(7)] == [float(longer(n)) for n in range(7)]
+
+
+def test_autoencoding_teaches_the_decoder_latents_that_no_quantiser_has_touched(config, frames):
+    def picture_error(weight: float) -> float:
+        config.autoencoding = weight
+        config.lr_warmup = 1
+        frozen = ml_collections.FrozenConfigDict(config)
+        state = started(config)
+        for _ in range(20):
+            state, metrics = make_step(frozen, "high")(state, frames, Schedule())
+        x = to_unit(frames[:, 0])
+        y = CodecModel(config_preset(config)).apply({"params": state.params}, x, method="latents")
+        x_hat = CodecModel(config_preset(config)).apply({"params": state.params}, y, method="picture")
+        assert bool(metrics["autoencoding"] > 0) == bool(weight)
+        return float(np.mean(np.square(x - x_hat)))
+
+    assert picture_error(1.0) < 0.8 * picture_error(0.0)
