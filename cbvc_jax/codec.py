@@ -27,8 +27,10 @@ from cbvc_jax.bitstream import STREAM_CODINGS, StreamCoding, StreamHeader, Strea
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import padded_size, stage_grids
 from cbvc_jax.model import CodecModel
+from cbvc_jax.modules.search import IndexCosts, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
+from cbvc_jax.pricing import IndexPricer
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.weights import Model
 
@@ -55,10 +57,16 @@ class _Programs:
         self.padded = padded_size(height, width)
         self.grids = stage_grids(height, width)
 
-    def search(self, frame: Frame, y_ref: Array | None, kind: str) -> list[Int32[Array, "1 rows cols g"]]:
+    def search(
+        self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
+    ) -> list[Int32[Array, "1 rows cols g"]]:
         (ph, pw), m = self.padded, self.model
         padded = np.pad(frame, ((0, ph - self.height), (0, pw - self.width), (0, 0)), mode="edge")
-        return _search(m.preset, self.grids, kind, m.params, m.codebooks[kind], padded[None], y_ref)
+        return _search(m.preset, self.grids, kind, m.params, m.codebooks[kind], padded[None], y_ref, costs)
+
+    def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages"]:
+        m, size = self.model, (self.height, self.width)
+        return _sensitivity(m.preset, self.padded, size, kind, m.params, m.codebooks[kind], indices, y_ref)
 
     def restore(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "1 h8 w8 c"]:
         m = self.model
@@ -69,19 +77,56 @@ class _Programs:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref):
+def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, costs):
     model, variables = CodecModel(preset), {"params": params}
     y = model.apply(variables, to_unit(frame), method="latents")
-    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, method="encode")
+    if costs is not None:
+        sizes = stage_grids(*frame.shape[1:3])
+        costs = [_fill_costs(c, *size) for c, size in zip(costs, sizes, strict=True)]
+    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, costs=costs, method="encode")
     return [c.indices[:, :rows, :cols].astype(jnp.uint16) for c, (rows, cols) in zip(codes, grids, strict=True)]
+
+
+def _fill_costs(costs: IndexCosts, rows: int, cols: int) -> IndexCosts:
+    """Costs of the indices that are sent, for all that are searched."""
+    if costs.of_index.ndim > 2:
+        costs = costs._replace(of_index=_fill(costs.of_index, rows, cols))
+    return IndexCosts(costs.of_index, *(None if c is None else _fill(c, rows, cols) for c in costs[1:]))
+
+
+def _fill(maps: Array, rows: int, cols: int) -> Array:
+    """Maps [1, h, w, ...] made larger by repeating the nearest entry."""
+    rest = [(0, 0)] * (maps.ndim - 3)
+    return jnp.pad(maps, ((0, 0), (0, rows - maps.shape[1]), (0, cols - maps.shape[2]), *rest), mode="edge")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, indices, y_ref):
+    """Squared error in the picture, in 8-bit levels, for a unit of squared distance in each stage's codewords.
+
+    Measured by adding noise to them, half as strong as they are themselves.
+    """
+    model, variables = CodecModel(preset), {"params": params}
+    full = [_fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
+    codewords = [look_up(i, codebook) for i, codebook in zip(full, codebooks, strict=True)]
+
+    def picture(codewords: list[Array]) -> Array:
+        y_hat = model.apply(variables, codewords, y_ref, kind, method="restore")
+        x_hat: Any = model.apply(variables, y_hat, method="picture")
+        return 255.0 * jnp.clip(x_hat[:, : size[0], : size[1]], 0.0, 1.0)
+
+    plain = picture(codewords)
+    found = []
+    for s, c in enumerate(codewords):
+        noise = 0.5 * jnp.std(c) * jax.random.normal(jax.random.key(s), c.shape)
+        error = jnp.sum(jnp.square(picture([*codewords[:s], c + noise, *codewords[s + 1 :]]) - plain)) / 3.0
+        found.append(error / jnp.sum(jnp.square(noise)))
+    return jnp.stack(found)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref):
-    full = [
-        jnp.pad(i, ((0, 0), (0, rows - i.shape[1]), (0, cols - i.shape[2]), (0, 0)), mode="edge").astype(jnp.int32)
-        for i, (rows, cols) in zip(indices, stage_grids(*padded), strict=True)
-    ]
+    full = [_fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
     return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, method="decode")
 
 
@@ -99,14 +144,20 @@ class Encoder:
       height, width: of every frame, in pixels.
       rate: codebooks of predicted frames: "high", "medium" or "low".
       gop: a keyframe every so many frames.
+      price: lambda, the squared error that a bit has to save, in 8-bit levels; 0 sends the nearest codewords. It counts
+        bits of the adaptive index coding, and may be changed between frames.
     """
 
-    def __init__(self, model: Model, height: int, width: int, rate: str = "high", gop: int = DEFAULT_GOP):
+    def __init__(
+        self, model: Model, height: int, width: int, rate: str = "high", gop: int = DEFAULT_GOP, price: float = 0.0
+    ):
         if gop < 1:
             raise UsageError(f"a GOP of {gop} frames makes no sense: it takes at least 1")
         model.preset.codebook_sizes(rate)
-        self.rate, self.gop = rate, gop
+        self.rate, self.gop, self.price = rate, gop, price
         self._programs = _Programs(model, height, width)
+        self._pricer = IndexPricer(model.preset, height, width)
+        self._sensitivity: dict[str, np.ndarray] = {}
         self._position = 0
         self._y_ref: Array | None = None
 
@@ -128,11 +179,21 @@ class Encoder:
             self._position, self._y_ref, kind = 0, None, KEYFRAME
         else:
             kind = rate or self.rate
-        indices = self._programs.search(frame, self._y_ref, kind)
+        indices = self._search(frame, kind)
         self._y_ref = self._programs.restore(indices, self._y_ref, kind)
         self._position += 1
         maps = tuple(np.asarray(i)[0].transpose(2, 0, 1) for i in indices)
+        self._pricer.update(kind, maps)
         return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps)
+
+    def _search(self, frame: Frame, kind: str) -> list[Array]:
+        programs, y_ref = self._programs, self._y_ref
+        if not self.price:
+            return programs.search(frame, y_ref, kind)
+        if kind not in self._sensitivity:
+            nearest = programs.search(frame, y_ref, kind)
+            self._sensitivity[kind] = np.asarray(programs.sensitivity(nearest, y_ref, kind))
+        return programs.search(frame, y_ref, kind, self._pricer.costs(kind, self.price, self._sensitivity[kind]))
 
     def reconstruction(self) -> Frame:
         """The last frame as a decoder will show it, uint8 [height, width, 3]."""

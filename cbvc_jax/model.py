@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE
 from cbvc_jax.modules.context import CompactContextDecoder, CompactContextEncoder, ContextModule
 from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer
-from cbvc_jax.modules.search import look_up
+from cbvc_jax.modules.search import IndexCosts, look_up
 from cbvc_jax.modules.transforms import Decoder, Encoder
 from cbvc_jax.presets import KEYFRAME, Preset
 
@@ -58,11 +58,12 @@ class CodecModel(nn.Module):
         kind: str,
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
+        costs: list[IndexCosts] | None = None,
     ) -> list[StageCode]:
         """Codes of one frame; a keyframe has kind "key" and y_ref None (equations 1 and 3)."""
         if y_ref is not None:
             y = self.context_encoder(y, y_ref)
-        return self.quantizer.encode(y, codebooks, kind, grids, quantised_stages)
+        return self.quantizer.encode(y, codebooks, kind, grids, quantised_stages, costs)
 
     def restore(
         self, codewords: list[Float[Array, "b h w g d"]], y_ref: Float[Array, "b h w c"] | None, kind: str

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cbvc_jax.bitstream import rans
-from cbvc_jax.bitstream.frequencies import Integers, StageModel
+from cbvc_jax.bitstream.frequencies import Chances, Integers, StageModel
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import GROUPS
@@ -85,6 +85,15 @@ class AdaptiveCoder:
             done = decoder.position
         decoder.finish()
         return tuple(maps), tuple(stage_bytes)
+
+    def chances(self, rate: str, *, tables: bool) -> list[Chances]:
+        """How likely each index of each stage is in the next frame: what an encoder may weigh against distortion."""
+        return [
+            model.chances(shape, previous, initial)
+            for shape, (model, previous, initial) in zip(
+                self._layouts[rate].shapes, self._stages(rate, tables), strict=True
+            )
+        ]
 
     def update(self, rate: str, indices: IndexMaps) -> None:
         """Takes note of the frame that came next, however its record was coded."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,21 @@ _PRECISION = 30
 _AGE_SHIFT = 4
 
 Integers = npt.NDArray[np.int64]
+
+
+class Chances(NamedTuple):
+    """How likely each index of a stage is in the next frame, out of 2**16, as far as is known before its neighbours.
+
+    Attributes:
+      indices: [groups, rows, columns, K] of a codebook of up to 64, [groups, K] of a larger one, which tell of those
+        indices only that are not the previous frame's.
+      hits: [groups, rows, columns], that the index is the previous frame's. None: it is coded like any other.
+      previous: the previous frame's indices, where there are hits.
+    """
+
+    indices: Integers
+    hits: Integers | None = None
+    previous: Integers | None = None
 
 
 class StageModel:
@@ -65,6 +81,17 @@ class StageModel:
             raise BitstreamError("a coded payload says of an index that it is and is not the previous", decoder.offset)
         return indices
 
+    def chances(self, shape: tuple[int, int, int], previous: Integers | None, initial: Integers | None) -> Chances:
+        """Of the next frame's indices. Where a context needs the index on the left, the previous frame's stands in."""
+        groups = _group_numbers(shape)
+        if self._hits is None:
+            return Chances(self._indices.frequencies(groups, previous, previous, initial))
+        indices = np.diff(self._indices.tables(initial), axis=1)
+        if previous is None:
+            return Chances(indices)
+        last = self._previous_hits
+        return Chances(indices, self._hits.frequencies(groups, last, last, _HITS_INITIAL)[..., 1], previous)
+
     def update(self, indices: Integers, previous: Integers | None) -> None:
         """Counts a frame."""
         groups = _group_numbers(indices.shape)
@@ -99,7 +126,7 @@ class _Counts:
         self, symbols: Integers, groups: Integers, previous: Integers | None, initial: Integers | None
     ) -> tuple[Integers, ...]:
         """(cumulative frequencies below, frequencies) of `symbols`, flat."""
-        tables = self._cumulative(initial)
+        tables = self.tables(initial)
         contexts, flat = self._contexts(symbols, groups, previous)[-1], symbols.reshape(-1)
         starts = tables[contexts, flat]
         return starts, tables[contexts, flat + 1] - starts
@@ -108,7 +135,7 @@ class _Counts:
         self, decoder: rans.Decoder, groups: Integers, previous: Integers | None, initial: Integers | None
     ) -> Integers:
         """Symbols of the shape of `groups`, which tells the group of each."""
-        tables = self._cumulative(initial)
+        tables = self.tables(initial)
         if len(self._counts) == 1:
             counts = np.bincount(groups.reshape(-1), minlength=GROUPS).tolist()
             runs = [decoder.run(table, count) for table, count in zip(tables, counts, strict=True)]
@@ -116,6 +143,14 @@ class _Counts:
         contexts = groups + self._previous_step * (self._size if previous is None else previous)
         symbols = decoder.symbols(tables.tolist(), contexts.reshape(-1).tolist(), groups.shape[-1], self._left_step)
         return np.array(symbols, np.int64).reshape(groups.shape)
+
+    def frequencies(
+        self, groups: Integers, previous: Integers | None, left: Integers | None, initial: Integers | None
+    ) -> Integers:
+        """Of each symbol, out of 2**16, at each place of `groups`; `left` has the symbols that are left of another."""
+        symbols = np.full(groups.shape, self._size) if left is None else left
+        contexts = self._contexts(symbols, groups, previous)[-1]
+        return np.diff(self.tables(initial), axis=1)[contexts].reshape(*groups.shape, self._size)
 
     def update(self, symbols: Integers, groups: Integers, previous: Integers | None) -> None:
         """Counts age by a sixteenth, then take in `symbols`."""
@@ -136,7 +171,7 @@ class _Counts:
             levels.append(levels[-1] + self._left_step * left)
         return [numbers.reshape(-1) for numbers in levels]
 
-    def _cumulative(self, initial: Integers | None) -> Integers:
+    def tables(self, initial: Integers | None) -> Integers:
         """Cumulative frequencies [contexts of the last level, K + 1], from 0 to 2**16, each step at least 1."""
         # In place throughout: for large codebooks, fresh memory takes longer than the arithmetic.
         if initial is None:

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int
 from cbvc_jax.geometry import GROUPS, STAGE_STRIDES
 from cbvc_jax.modules.blocks import AttentionBlock, Chain, Conv3, ResidualBlock, ResidualDown, ResidualUp
 from cbvc_jax.modules.compact import CompactStack, KindAffine, Pointwise
-from cbvc_jax.modules.search import fill_grid, look_up, search, straight_through
+from cbvc_jax.modules.search import IndexCosts, fill_grid, look_up, rated_search, search, straight_through
 from cbvc_jax.presets import KEYFRAME, Preset
 
 STAGES = len(STAGE_STRIDES)
@@ -71,6 +71,7 @@ class VectorQuantizer(nn.Module):
         kind: str,
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
+        costs: list[IndexCosts] | None = None,
     ) -> list[StageCode]:
         """Codes of the three stages.
 
@@ -80,6 +81,7 @@ class VectorQuantizer(nn.Module):
           kind: "key" or the name of a rate.
           grids: (rows, columns) that are sent, a stage; indices outside repeat their nearest neighbour inside.
           quantised_stages: stages after these pass z on as it is: for warming up and for starting codebooks.
+          costs: of each stage's indices, to weigh against distance.
         """
         codes = []
         u = y
@@ -88,7 +90,7 @@ class VectorQuantizer(nn.Module):
             if self.preset.blocks == "compact":
                 z_stage = self.encode_affines[s](z_stage, kind)
             z = _split_groups(self.quantize_heads[s](z_stage))
-            indices = search(z, codebooks[s])
+            indices = search(z, codebooks[s]) if costs is None else rated_search(z, codebooks[s], costs[s])
             if grids is not None:
                 indices = fill_grid(indices, *grids[s])
             # A traced number of stages: one compiled program serves warm-up and training alike.

@@ -4,9 +4,13 @@
 
 One matrix product a group gives all scores, a block of positions at a time: no more than `BLOCK_ELEMENTS` exist at
 once, however large the frame and the codebook. `python -m cbvc_jax.benchmarks.search` measures it.
+
+An encoder that counts bits adds what each index costs to its distance: `rated_search`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +23,24 @@ RUN = 64
 """Codewords whose best score is taken before any index is looked for."""
 
 
-def _search_block(z: Float[Array, "n d1"], scorer: Float[Array, "k d1"]) -> Int[Array, "n"]:
+class IndexCosts(NamedTuple):
+    """What the indices of a stage cost, in squared distance: bits times the price of a bit.
+
+    Attributes:
+      of_index: of each index, at each position where it depends on that ("b h w g k"), or everywhere ("g k").
+      previous: the index at each position that costs `of_repeat` there, because it was sent in the frame before; any
+        other costs `of_change` on top. None: there is none.
+    """
+
+    of_index: Float[Array, "*b g k"]
+    previous: Int[Array, "b h w g"] | None = None
+    of_repeat: Float[Array, "b h w g"] | None = None
+    of_change: Float[Array, "b h w g"] | None = None
+
+
+def _search_block(
+    z: Float[Array, "n d1"], scorer: Float[Array, "k d1"], costs: Float[Array, "n k"] | None = None
+) -> Int[Array, "n"]:
     """Index of the highest score for every position, the lowest index on a tie.
 
     XLA's argmax on the CPU goes through scores one by one. A maximum does not, least of all along the first axis, where
@@ -27,6 +48,8 @@ def _search_block(z: Float[Array, "n d1"], scorer: Float[Array, "k d1"]) -> Int[
     """
     # Matrix units of accelerators round float32 by default, and |c|^2 / 2 decides between near codewords.
     scores = jnp.matmul(scorer, z.T, precision=jax.lax.Precision.HIGHEST)
+    if costs is not None:
+        scores -= 0.5 * costs.T
     size, n = scores.shape
     if size % RUN or size == RUN:
         return jnp.argmax(scores, axis=0).astype(jnp.int32)
@@ -36,17 +59,29 @@ def _search_block(z: Float[Array, "n d1"], scorer: Float[Array, "k d1"]) -> Int[
     return (run * RUN + jnp.argmax(inside, axis=0)).astype(jnp.int32)
 
 
-def search_group(z: Float[Array, "n d"], codebook: Float[Array, "k d"]) -> Int[Array, "n"]:
-    """Index of the nearest codeword for every vector, the lowest one on a tie, without ever holding all distances."""
+def search_group(
+    z: Float[Array, "n d"], codebook: Float[Array, "k d"], costs: Float[Array, "*n k"] | None = None
+) -> Int[Array, "n"]:
+    """Index of the nearest codeword for every vector, the lowest one on a tie, without ever holding all distances.
+
+    `costs` are added to the squared distances: one for each codeword, or for each vector and codeword.
+    """
     n, k = z.shape[0], codebook.shape[0]
-    scorer = jnp.concatenate([codebook, -0.5 * jnp.sum(jnp.square(codebook), axis=-1, keepdims=True)], axis=-1)
+    offset = jnp.sum(jnp.square(codebook), axis=-1, keepdims=True)
+    if costs is not None and costs.ndim == 1:
+        offset, costs = offset + costs[:, None], None
+    scorer = jnp.concatenate([codebook, -0.5 * offset], axis=-1)
     z = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1.0)
     rows = max(1, BLOCK_ELEMENTS // k)
     if n <= rows:
-        return _search_block(z, scorer)
+        return _search_block(z, scorer, costs)
     blocks = -(-n // rows)
-    padded = jnp.pad(z, ((0, blocks * rows - n), (0, 0))).reshape(blocks, rows, -1)
-    found = jax.lax.map(lambda block: _search_block(block, scorer), padded)
+
+    def in_blocks(a: Array) -> Array:
+        return jnp.pad(a, ((0, blocks * rows - n), (0, 0))).reshape(blocks, rows, -1)
+
+    parts = (in_blocks(z),) if costs is None else (in_blocks(z), in_blocks(costs))
+    found = jax.lax.map(lambda part: _search_block(part[0], scorer, *part[1:]), parts)
     return found.reshape(-1)[:n]
 
 
@@ -55,6 +90,34 @@ def search(z: Float[Array, "b h w g d"], codebook: Float[Array, "g k d"]) -> Int
     z, codebook = jax.lax.stop_gradient((z, codebook))
     groups = [search_group(z[..., g, :].reshape(-1, z.shape[-1]), codebook[g]) for g in range(codebook.shape[0])]
     return jnp.stack(groups, axis=-1).reshape(z.shape[:-1])
+
+
+def rated_search(
+    z: Float[Array, "b h w g d"], codebook: Float[Array, "g k d"], costs: IndexCosts
+) -> Int[Array, "b h w g"]:
+    """Indices of the least |z - c_k|^2 plus cost, for each group with its own codebook."""
+    of_index = costs.of_index
+    flat = [
+        search_group(
+            z[..., g, :].reshape(-1, z.shape[-1]),
+            codebook[g],
+            of_index[g] if of_index.ndim == 2 else of_index[..., g, :].reshape(-1, of_index.shape[-1]),
+        )
+        for g in range(codebook.shape[0])
+    ]
+    best = jnp.stack(flat, axis=-1).reshape(z.shape[:-1])
+    if costs.previous is None:
+        return best
+
+    def distance(indices: Array) -> Array:
+        return jnp.sum(jnp.square(z - look_up(indices, codebook)), axis=-1)
+
+    if of_index.ndim == 2:
+        paid = jnp.stack([of_index[g][best[..., g]] for g in range(codebook.shape[0])], axis=-1)
+    else:
+        paid = jnp.take_along_axis(of_index, best[..., None], axis=-1)[..., 0]
+    repeat = distance(costs.previous) + costs.of_repeat <= distance(best) + paid + costs.of_change
+    return jnp.where(repeat, costs.previous, best)
 
 
 def look_up(indices: Int[Array, "b h w g"], codebook: Float[Array, "g k d"]) -> Float[Array, "b h w g d"]:

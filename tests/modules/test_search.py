@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbvc_jax.modules import search as module
-from cbvc_jax.modules.search import fill_grid, look_up, search, search_group, straight_through
+from cbvc_jax.modules.search import IndexCosts, fill_grid, look_up, rated_search, search, search_group, straight_through
 
 from .weights import normal
 
@@ -110,3 +110,38 @@ def test_outside_the_grid_the_nearest_index_is_repeated(rows, cols, more_rows, m
     for i in range(h):
         for j in range(w):
             np.testing.assert_array_equal(filled[0, i, j], indices[0, min(i, rows - 1), min(j, cols - 1)])
+
+
+def total_costs(z, codebook, costs: IndexCosts):
+    """|z - c_k|^2 plus cost for every position, group and codeword, in float64."""
+    d = ((z.astype(np.float64)[..., None, :] - codebook.astype(np.float64)) ** 2).sum(-1)
+    d += costs.of_index
+    if costs.previous is not None:
+        plain = d + costs.of_change[..., None]
+        repeat = d - costs.of_index + costs.of_repeat[..., None]
+        d = np.where(np.arange(codebook.shape[1]) == costs.previous[..., None], np.minimum(plain, repeat), plain)
+    return d
+
+
+@pytest.mark.parametrize("by_position", [False, True])
+@pytest.mark.parametrize("with_previous", [False, True])
+def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_position, with_previous):
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 4 * 128)
+    rng = np.random.default_rng(3)
+    z, codebook = normal(1, 3, 5, 2, 6), normal(2, 128, 6, seed=1)
+    where = (1, 3, 5, 2)
+    of_index = rng.uniform(0, 20, (*where, 128) if by_position else (2, 128)).astype(np.float32)
+    maps = (
+        rng.integers(0, 128, where).astype(np.int32),
+        rng.uniform(0, 2, where).astype(np.float32),
+        rng.uniform(0, 9, where).astype(np.float32),
+    )
+    costs = IndexCosts(of_index, *maps) if with_previous else IndexCosts(of_index)
+    found = np.asarray(jax.jit(rated_search)(z, codebook, costs))
+    totals = total_costs(z, codebook, costs)
+    excess = np.take_along_axis(totals, found[..., None], -1)[..., 0] - totals.min(-1)
+    assert excess.max() < 1e-4
+    nearest = np.asarray(search(z, codebook))
+    assert (found != nearest).any()
+    free = jax.tree.map(np.zeros_like, costs)._replace(previous=None)
+    np.testing.assert_array_equal(np.asarray(rated_search(z, codebook, free)), nearest)

@@ -1,0 +1,73 @@
+"""What indices cost an encoder: bits, as the index coding will charge them, at the price of a bit.
+
+    frames sent --AdaptiveCoder--> chances of each index --> bits --x lambda / sensitivity--> IndexCosts --> search
+
+lambda is the squared error, in 8-bit levels, that one bit has to save; a stage's sensitivity is the squared error in
+the picture that a unit of squared distance in its search makes, both as means over R, G and B. Floating point is free
+here: no decoder repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cbvc_jax.bitstream import IndexMaps, IndexTables, PayloadLayout
+from cbvc_jax.bitstream.adaptive import AdaptiveCoder
+from cbvc_jax.bitstream.frequencies import Chances, Integers
+from cbvc_jax.bitstream.rans import SCALE_BITS
+from cbvc_jax.modules.search import IndexCosts
+from cbvc_jax.presets import KEYFRAME, Preset
+
+
+class IndexPricer:
+    """Knows the state of the index coding at the next frame of a stream.
+
+    Args:
+      preset: of the model.
+      height, width: of the frames.
+      tables: initial tables of the model, if the stream is coded with them.
+    """
+
+    def __init__(self, preset: Preset, height: int, width: int, tables: IndexTables | None = None):
+        kinds = (KEYFRAME, *preset.rates)
+        layouts = {kind: PayloadLayout(height, width, preset.codebook_sizes(kind)) for kind in kinds}
+        self._coder = AdaptiveCoder(layouts, tables)
+
+    def costs(self, kind: str, price: float, sensitivity: Sequence[float]) -> list[IndexCosts] | None:
+        """Of the next frame's indices, a stage each, for a batch of one; None where every index costs the same.
+
+        Args:
+          kind: "key" or a rate.
+          price: lambda, squared 8-bit levels a bit.
+          sensitivity: of each stage, squared 8-bit levels for a unit of squared distance.
+        """
+        tables = self._coder.has_tables
+        if kind == KEYFRAME and not tables:
+            return None
+        chances = self._coder.chances(kind, tables=tables)
+        return [_stage_costs(c, price / max(s, 1e-12)) for c, s in zip(chances, sensitivity, strict=True)]
+
+    def update(self, kind: str, indices: IndexMaps) -> None:
+        """Takes note of the frame that was sent."""
+        self._coder.update(kind, indices)
+
+
+def _stage_costs(chances: Chances, price: float) -> IndexCosts:
+    costs = price * _bits(chances.indices)
+    if costs.ndim > 2:
+        costs = _batched(costs)
+    if chances.hits is None or chances.previous is None:
+        return IndexCosts(costs)
+    repeat, change = price * _bits(chances.hits), price * _bits((1 << SCALE_BITS) - chances.hits)
+    return IndexCosts(costs, _batched(chances.previous.astype(np.int32)), _batched(repeat), _batched(change))
+
+
+def _bits(frequencies: Integers) -> np.ndarray:
+    return (SCALE_BITS - np.log2(frequencies)).astype(np.float32)
+
+
+def _batched(maps: np.ndarray) -> np.ndarray:
+    """[groups, rows, columns, ...] as [1, rows, columns, groups, ...]."""
+    return np.moveaxis(maps, 0, 2)[None]

@@ -1,0 +1,72 @@
+"""What an encoder believes indices to cost is what the index coding charges for them."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from cbvc_jax.bitstream import StreamWriter
+from cbvc_jax.codec import Encoder, stream_header
+from cbvc_jax.pricing import IndexPricer
+from cbvc_jax.video import VideoInfo
+
+SIZE = (48, 80)
+
+
+def random_maps(rng, layout, skew):
+    return tuple(
+        np.minimum(rng.geometric(skew, shape) - 1, size - 1).astype(np.uint16)
+        for shape, size in zip(layout.shapes, layout.codebook_sizes, strict=True)
+    )
+
+
+@pytest.mark.parametrize("rate", ["high", "low"])
+def test_costs_of_a_frame_are_about_its_coded_bits(model, rate):
+    info = VideoInfo(256, 192, Fraction(1, 25))
+    writer = StreamWriter(io.BytesIO(), stream_header(model, info))
+    layouts = writer.header.layouts()
+    pricer = IndexPricer(model.preset, 192, 256)
+    rng = np.random.default_rng(0)
+    for n in range(12):
+        kind = "key" if n == 0 else rate
+        maps = random_maps(rng, layouts[kind], 0.3)
+        costs = pricer.costs(kind, 1.0, (1.0, 1.0, 1.0))
+        record_bytes = writer.write("key" if n == 0 else "predicted", kind, n, maps)
+        if n == 0:
+            assert costs is None
+        elif n > 8:
+            bits = sum(float(np.sum(paid(stage, m))) for stage, m in zip(costs, maps, strict=True))
+            assert bits / 8 == pytest.approx(record_bytes, rel=0.2, abs=14)
+        pricer.update(kind, maps)
+
+
+def paid(costs, maps):
+    """Bits of each index of one stage."""
+    index = maps.transpose(1, 2, 0)[None].astype(np.int64)
+    table = np.broadcast_to(costs.of_index, (*index.shape, costs.of_index.shape[-1]))
+    bits = np.take_along_axis(table, index[..., None], -1)[..., 0]
+    if costs.previous is None:
+        return bits
+    return np.where(index == costs.previous, costs.of_repeat, bits + costs.of_change)
+
+
+def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
+    info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25))
+
+    def run(price: float) -> tuple[int, float]:
+        file = io.BytesIO()
+        encoder = Encoder(model, *SIZE, rate="high", price=price)
+        error = 0.0
+        with StreamWriter(file, stream_header(model, info)) as writer:
+            for n, frame in enumerate(moving(8, *SIZE)):
+                coded = encoder.push(frame)
+                writer.write(coded.kind, coded.rate, n, coded.indices)
+                error += float(np.mean(np.square(encoder.reconstruction() - frame.astype(np.float64))))
+        return len(file.getvalue()), error
+
+    (plain_bytes, plain), (priced_bytes, priced) = run(0.0), run(1e9)
+    assert priced_bytes < 0.8 * plain_bytes
+    assert plain != priced
