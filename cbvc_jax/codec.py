@@ -31,6 +31,7 @@ from cbvc_jax.modules.search import IndexCosts, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.pricing import IndexPricer
+from cbvc_jax.rate_control import RateControl
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.weights import Model
 
@@ -252,12 +253,15 @@ def stream_header(
 
 def encode(
     frames: Iterable[VideoFrame],
-    file: IO[bytes],
+    file: IO[bytes] | Any,
     model: Model,
     info: VideoInfo,
     rate: str = "high",
     gop: int = DEFAULT_GOP,
     coding: StreamCoding = DEFAULT_CODING,
+    *,
+    price: float = 0.0,
+    control: RateControl | None = None,
 ) -> Iterator[CodedFrame]:
     """Writes a stream to `file` while it is iterated: one coded frame for each of `frames`.
 
@@ -265,12 +269,29 @@ def encode(
     indices that were frequent in the frames before. Both decode to the same pictures.
 
     Timestamps are shifted so that none is below zero.
+
+    Args:
+      price: of a bit, as of `Encoder`; `cbvc_jax.rate_control.setting_for` has rate and price for a quality.
+      control: chooses rate and price for every frame, to hold a target, in place of `rate` and `price`.
+
+    Raises:
+      UsageError: there is a price or a target, but bits are the same whatever is sent.
     """
-    encoder = Encoder(model, info.height, info.width, rate, gop)
+    if coding == "fixed" and (price or control):
+        raise UsageError(
+            "at fixed length every frame takes the same bits: a quality or a target needs --coding adaptive"
+        )
+    encoder = Encoder(model, info.height, info.width, rate, gop, price)
     shift: int | None = None
     with StreamWriter(file, stream_header(model, info, gop, coding)) as writer:
         for frame in frames:
             shift = min(frame.timestamp, 0) if shift is None else shift
+            if control is not None:
+                setting = control.setting()
+                encoder.rate, encoder.price = setting.rate, setting.price
+            before = writer.size_bytes if writer.frames else 0
             coded = encoder.push(frame.rgb)
             writer.write(coded.kind, coded.rate, frame.timestamp - shift, coded.indices)  # pyright: ignore
+            if control is not None:
+                control.update(8 * (writer.size_bytes - before), coded.kind == "key")
             yield coded

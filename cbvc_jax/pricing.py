@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from cbvc_jax.bitstream import IndexMaps, IndexTables, PayloadLayout
@@ -35,7 +36,7 @@ class IndexPricer:
         layouts = {kind: PayloadLayout(height, width, preset.codebook_sizes(kind)) for kind in kinds}
         self._coder = AdaptiveCoder(layouts, tables)
 
-    def costs(self, kind: str, price: float, sensitivity: Sequence[float]) -> list[IndexCosts] | None:
+    def costs(self, kind: str, price: float, sensitivity: Sequence[float] | np.ndarray) -> list[IndexCosts] | None:
         """Of the next frame's indices, a stage each, for a batch of one; None where every index costs the same.
 
         Args:
@@ -55,17 +56,16 @@ class IndexPricer:
 
 
 def _stage_costs(chances: Chances, price: float) -> IndexCosts:
-    costs = price * _bits(chances.indices)
-    if costs.ndim > 2:
-        costs = _batched(costs)
+    def cost(frequencies: Integers) -> np.ndarray:
+        return np.float32(price) * (SCALE_BITS - np.log2(frequencies)).astype(np.float32)
+
+    costs = cost(chances.indices)
+    of_index = jnp.asarray(_batched(costs) if costs.ndim > 2 else costs)
     if chances.hits is None or chances.previous is None:
-        return IndexCosts(costs)
-    repeat, change = price * _bits(chances.hits), price * _bits((1 << SCALE_BITS) - chances.hits)
-    return IndexCosts(costs, _batched(chances.previous.astype(np.int32)), _batched(repeat), _batched(change))
-
-
-def _bits(frequencies: Integers) -> np.ndarray:
-    return (SCALE_BITS - np.log2(frequencies)).astype(np.float32)
+        return IndexCosts(of_index)
+    previous, repeat = chances.previous.astype(np.int32), cost(chances.hits)
+    change = cost((1 << SCALE_BITS) - chances.hits)
+    return IndexCosts(of_index, *(jnp.asarray(_batched(maps)) for maps in (previous, repeat, change)))
 
 
 def _batched(maps: np.ndarray) -> np.ndarray:

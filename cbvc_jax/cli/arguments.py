@@ -35,6 +35,12 @@ def seconds(text: str) -> Fraction:
     return _fraction(text, "a number of seconds from the beginning")
 
 
+def bits_a_second(text: str) -> Fraction:
+    """Bits a second from "300000", "300k" or "1.5M"; for argparse."""
+    unit = {"k": 1000, "M": 1000000}.get(text[-1:], 1)
+    return _fraction(text if unit == 1 else text[:-1], "a number of bits a second, such as 300k or 1.5M") * unit
+
+
 def _fraction(text: str, meaning: str) -> Fraction:
     # Plain digits only: an exponent could ask for a number that fills the memory.
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{0,12})?|[0-9]{1,12}/0*[1-9][0-9]{0,11}", text) is None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cbvc_jax.bitstream import STREAM_CODINGS
-from cbvc_jax.cli.arguments import check_frames, frame_rate, parse_size
+from cbvc_jax.cli.arguments import bits_a_second, check_frames, frame_rate, parse_size
 from cbvc_jax.cli.input import check_stdin
 from cbvc_jax.cli.progress import note, progress
-from cbvc_jax.errors import VideoError
+from cbvc_jax.errors import UsageError, VideoError
 from cbvc_jax.presets import RATES
 
+if TYPE_CHECKING:
+    from cbvc_jax.rate_control import RateControl
+    from cbvc_jax.video import VideoInfo
+    from cbvc_jax.weights import Model
+
 DEFAULT_RATE = "high"
+TOLERANCE = 0.03
+"""A target missed by more than this share is told to the user."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,7 +29,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("input", metavar="IN", help="video file, folder of pictures, .yuv (with --size), or - for Y4M")
     parser.add_argument("output", metavar="OUT", help=".cbv file, or - for standard output")
     parser.add_argument("--model", help="name or folder of the model (default: the bundled one)")
-    parser.add_argument("--rate", choices=RATES, default=DEFAULT_RATE, help="codebooks of predicted frames")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--rate", choices=RATES, default=DEFAULT_RATE, help="codebooks of predicted frames; the nearest codewords"
+    )
+    amount.add_argument("--quality", type=float, metavar="Q", help="0 .. 100: rate and price of bits from one scale")
+    amount.add_argument("--target-bpp", type=float, metavar="BITS", help="bits a pixel that the stream shall take")
+    amount.add_argument("--bitrate", type=bits_a_second, metavar="BITS", help="bits a second, e.g. 300k or 1.5M")
     parser.add_argument("--gop", type=int, default=32, help="a keyframe every so many frames (default 32)")
     parser.add_argument(
         "--coding",
@@ -46,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from cbvc_jax.cache import use_compilation_cache
     from cbvc_jax.cli.output import check_distinct, open_output
     from cbvc_jax.codec import encode
+    from cbvc_jax.rate_control import setting_for
     from cbvc_jax.video import open_video
     from cbvc_jax.weights import DEFAULT_MODEL, load_model
 
@@ -55,15 +69,45 @@ def run(args: argparse.Namespace) -> int:
     with open_video(
         args.input, size=size, frame_rate=args.frame_rate, matrix=args.matrix, color_range=args.range
     ) as video:
-        counts = [n for n in (video.info.frames, args.frames) if n is not None]
-        with open_output(args.output) as file, progress("encode", min(counts, default=None)) as bar:
+        count = min((n for n in (video.info.frames, args.frames) if n is not None), default=None)
+        rate, price = args.rate, 0.0
+        if args.quality is not None:
+            setting = setting_for(args.quality, model.preset.rates)
+            rate, price = setting.rate, setting.price
+        control = _control(args, video.info, model, count)
+        with open_output(args.output) as file, progress("encode", count) as bar:
             coded = 0
-            frames = itertools.islice(video, args.frames)
-            for _ in encode(frames, file, model, video.info, args.rate, args.gop, args.coding):  # pyright: ignore
+            frames: Any = itertools.islice(video, args.frames)
+            for _ in encode(frames, file, model, video.info, rate, args.gop, args.coding, price=price, control=control):
                 coded += 1
                 bar.update()
             if not coded:
                 raise VideoError(f"{args.input} holds no frames; nothing was written")
         for text in video.notes:
             note(text)
+        if control is not None and abs(control.ratio - 1.0) > TOLERANCE:
+            note(f"the stream has {control.ratio:.2f} times the bits that were asked for: {_why(control)}")
     return 0
+
+
+def _control(args: argparse.Namespace, info: VideoInfo, model: Model, count: int | None) -> RateControl | None:
+    """What holds the target that was asked for, if one was."""
+    from cbvc_jax.rate_control import RateControl
+
+    if args.target_bpp is not None:
+        frame_bits = args.target_bpp * info.width * info.height
+    elif args.bitrate is None:
+        return None
+    elif not info.frame_rate:
+        raise UsageError("--bitrate needs a frame rate, which this input does not tell: add --frame-rate")
+    else:
+        frame_bits = float(args.bitrate / info.frame_rate)
+    return RateControl(frame_bits, args.gop, model.preset.rates, count)
+
+
+def _why(control: RateControl) -> str:
+    if control.quality <= 0.0:
+        return "this model needs as many at the least"
+    if control.quality >= 100.0:
+        return "this model has no use for more"
+    return "it ended before they were made up for"
