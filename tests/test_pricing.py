@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cbvc_jax.bitstream import StreamWriter
-from cbvc_jax.codec import Encoder, stream_header
+from cbvc_jax.codec import Decoder, Encoder, stream_header
 from cbvc_jax.pricing import IndexPricer
 from cbvc_jax.video import VideoInfo
 
@@ -59,11 +59,14 @@ def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
     def run(price: float) -> tuple[int, float]:
         file = io.BytesIO()
         encoder = Encoder(model, *SIZE, rate="high", price=price)
+        decoder = Decoder(model, *SIZE)
         error = 0.0
         with StreamWriter(file, stream_header(model, info)) as writer:
             for n, frame in enumerate(moving(8, *SIZE)):
                 coded = encoder.push(frame)
                 writer.write(coded.kind, coded.rate, n, coded.indices)
+                shown = decoder.push(coded.rate, coded.indices)
+                np.testing.assert_array_equal(np.asarray(shown), encoder.reconstruction())
                 error += float(np.mean(np.square(encoder.reconstruction() - frame.astype(np.float64))))
         return len(file.getvalue()), error
 

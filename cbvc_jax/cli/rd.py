@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cbvc_jax.bitstream import STREAM_CODINGS
 from cbvc_jax.cli.arguments import check_frames, parse_size
 from cbvc_jax.cli.progress import note, progress
 from cbvc_jax.errors import UsageError
@@ -25,6 +26,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where points and report go")
     parser.add_argument("--model", nargs="*", metavar="NAME", help="models or their folders (default: the bundled one)")
     parser.add_argument("--rates", nargs="+", default=(), help="of the models (default: all they have)")
+    parser.add_argument(
+        "--levels", nargs="+", type=float, default=(), metavar="Q", help="qualities of the models, 0 .. 100, as a curve"
+    )
+    parser.add_argument(
+        "--codings", nargs="+", choices=STREAM_CODINGS, default=("adaptive",), help="of the indices, a curve each"
+    )
     parser.add_argument("--gop", nargs="+", type=int, metavar="N", help=f"of the models, a curve each (default {GOP})")
     parser.add_argument("--frames", type=int, default=FRAMES, help=f"of each clip, from its start (default {FRAMES})")
     parser.add_argument("--crop", metavar="WxH", help="use only the centre of the frames")
@@ -76,12 +83,14 @@ def run(args: argparse.Namespace) -> int:
         names = preset.anchors if args.anchors is None else args.anchors
         plan = rd.Plan(
             models,
-            tuple(args.rates),
-            tuple(args.gop or preset.gops),
-            tuple(find_anchor(name) for name in names),
-            tuple(args.qualities),
-            tuple(args.metrics or preset.metrics),
-            tuple(args.pictures),
+            rates=tuple(args.rates),
+            levels=tuple(args.levels),
+            codings=tuple(args.codings),
+            gops=tuple(args.gop or preset.gops),
+            anchors=tuple(find_anchor(name) for name in names),
+            qualities=tuple(args.qualities),
+            metrics=tuple(args.metrics or preset.metrics),
+            pictures=tuple(args.pictures),
         )
         wanted = rd.tasks(plan, find_clips(args.clips, args.frames, crop, size, args.dataset), args.out)
         with progress("measure", len(wanted), "point") as bar:

@@ -26,6 +26,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 import cbvc_jax
+from cbvc_jax.bitstream import StreamCoding
 from cbvc_jax.codec import encode
 from cbvc_jax.errors import VideoError
 from cbvc_jax.evaluation.anchors import Anchor, command_line, encode_anchor
@@ -34,6 +35,7 @@ from cbvc_jax.evaluation.compare import check_size, frame_quality
 from cbvc_jax.evaluation.ffmpeg import ffmpeg_version
 from cbvc_jax.evaluation.lpips import lpips
 from cbvc_jax.evaluation.vmaf import vmaf
+from cbvc_jax.rate_control import Setting, setting_for
 from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import open_video
 from cbvc_jax.weights import Model, load_model
@@ -48,20 +50,37 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """A model of ours at one rate and GOP. `sha256` is its identity in hexadecimal digits."""
+    """A model of ours at one GOP, and at a rate or a quality.
+
+    Attributes:
+      model: name or folder.
+      sha256: its identity in hexadecimal digits.
+      gop: frames from keyframe to keyframe.
+      amount: name of the rate, or quality from 0 to 100.
+      coding: of the indices, "adaptive" or "fixed".
+    """
 
     model: str
     sha256: str
-    rate: str
     gop: int
+    amount: str | float
+    coding: StreamCoding = "adaptive"
 
     @property
     def series(self) -> str:
-        return f"{Path(self.model).name}-gop{self.gop}"
+        way = "" if isinstance(self.amount, str) else "-quality"
+        return f"{Path(self.model).name}-gop{self.gop}{way}{'' if self.coding == 'adaptive' else '-fixed'}"
 
     @property
     def setting(self) -> str:
-        return self.rate
+        return self.amount if isinstance(self.amount, str) else f"quality {self.amount:g}"
+
+    @property
+    def options(self) -> str:
+        """Of `cbvc encode`."""
+        amount = f"--rate {self.amount}" if isinstance(self.amount, str) else f"--quality {self.amount:g}"
+        coding = "" if self.coding == "adaptive" else f" --coding {self.coding}"
+        return f"--model {Path(self.model).name} {amount} --gop {self.gop}{coding}"
 
 
 @dataclass(frozen=True)
@@ -106,8 +125,7 @@ class Task:
             command, model = command_line(clip, settings.anchor, settings.quality), None
         else:
             model, limit = settings.sha256, f" --frames {clip.frames}" if clip.frames else ""
-            options = f"--model {Path(settings.model).name} --rate {settings.rate} --gop {settings.gop}{limit}"
-            command = f"cbvc encode {shlex.quote(clip.path.name)} out.cbv {options}"
+            command = f"cbvc encode {shlex.quote(clip.path.name)} out.cbv {settings.options}{limit}"
         return {
             "clip": clip.name,
             "series": settings.series,
@@ -165,9 +183,12 @@ def _model(clip: Clip, settings: ModelSettings, folder: Path) -> Record:
     """Codes the clip with a model of ours; decoded frames go to `folder`/x_hat. Frames a second leave compiling out."""
     model = _load(settings.model)
     info = replace(clip.info, width=clip.width, height=clip.height)
+    amount = settings.amount
+    chosen = Setting(amount, 0.0) if isinstance(amount, str) else setting_for(amount, model.preset.rates)
+    options: Any = {"gop": settings.gop, "coding": settings.coding, "price": chosen.price}
     times: list[float] = []
     with (folder / "stream.cbv").open("w+b") as file:
-        for _ in encode(clip.video_frames(), file, model, info, settings.rate, settings.gop):
+        for _ in encode(clip.video_frames(), file, model, info, chosen.rate, **options):
             times.append(time.perf_counter())
         size_bytes, encode_fps = file.tell(), _speed(times)
         file.seek(0)

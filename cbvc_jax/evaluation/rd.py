@@ -5,6 +5,7 @@ clips x (models x rates x GOPs + anchors x qualities) --> tasks --> [measure] --
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+from cbvc_jax.bitstream import StreamCoding
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.anchors import Anchor, check_quality
@@ -20,6 +22,7 @@ from cbvc_jax.evaluation.clips import Clip
 from cbvc_jax.evaluation.ffmpeg import find_ffmpeg
 from cbvc_jax.evaluation.measure import EXTRA_METRICS, AnchorSettings, ModelSettings, Record, Task, measure
 from cbvc_jax.evaluation.records import Records, picture_file
+from cbvc_jax.rate_control import setting_for
 from cbvc_jax.weights import load_model
 
 
@@ -30,6 +33,8 @@ class Plan:
     Attributes:
       models: names or folders of models of ours.
       rates: of those models; all that a model has when empty.
+      levels: qualities of those models, 0 to 100, which make a curve of their own.
+      codings: of the indices, a curve each.
       gops: frames from keyframe to keyframe, one curve each.
       anchors: conventional codecs.
       qualities: CRFs or QPs of the anchors; their own when empty.
@@ -39,6 +44,8 @@ class Plan:
 
     models: tuple[str, ...]
     rates: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
+    codings: tuple[StreamCoding, ...] = ("adaptive",)
     gops: tuple[int, ...] = (32,)
     anchors: tuple[Anchor, ...] = ()
     qualities: tuple[float, ...] = ()
@@ -60,6 +67,8 @@ def tasks(plan: Plan, clips: Sequence[Clip], out: Path) -> list[Task]:
         raise UsageError(f"the metrics beside PSNR and MS-SSIM are {', '.join(EXTRA_METRICS)}")
     if plan.gops and min(plan.gops) < 1:
         raise UsageError(f"a GOP of {min(plan.gops)} frames makes no sense: it takes at least 1")
+    for level in plan.levels:
+        setting_for(level)
     if "vmaf" in plan.metrics:
         find_ffmpeg()
     settings = [*_model_settings(plan), *_anchor_settings(plan)]
@@ -80,10 +89,12 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
     for name in plan.models:
         model = load_model(name)
         # Lowest rate first, as the anchors' points.
-        for rate in plan.rates or tuple(reversed(model.preset.rates)):
+        rates = plan.rates or tuple(reversed(model.preset.rates))
+        for rate in rates:
             model.preset.codebook_sizes(rate)
-            for gop in plan.gops:
-                yield ModelSettings(name, model.sha256.hex(), rate, gop)
+        for gop, coding in itertools.product(plan.gops, plan.codings):
+            for amount in (*rates, *(sorted(plan.levels) if coding == "adaptive" else ())):
+                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding)
 
 
 def _anchor_settings(plan: Plan) -> Iterator[AnchorSettings]:

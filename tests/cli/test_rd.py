@@ -57,6 +57,18 @@ def test_a_point_is_a_real_file_decoded_by_the_ordinary_decoder(measured, clip, 
     assert record["encode_fps"] > 0 and record["decode_fps"] > 0
 
 
+def test_codings_and_qualities_are_curves_of_their_own(clip, cbvc, tmp_path):
+    options = (*MODEL, "--anchors", "--codings", "fixed", "adaptive", "--levels", "90", "30")
+    assert cbvc("rd", clip, "--out", tmp_path, *options).status == 0
+    records = by_setting(points(tmp_path))
+    assert len(records) == 4
+    adaptive, fixed = records["random-gop3", "low"], records["random-gop3-fixed", "low"]
+    coarse, fine = (records["random-gop3-quality", f"quality {q}"] for q in (30, 90))
+    assert fixed["mean"] == adaptive["mean"] and fixed["bytes"] >= adaptive["bytes"]
+    assert coarse["bytes"] < fine["bytes"]
+    assert "--coding fixed" in fixed["command"] and "--quality 30 --gop 3" in coarse["command"]
+
+
 def test_the_files_of_a_run(measured):
     assert names(measured) == ["bd_rate.csv", "pictures", "points", "points.csv", "report.html", "tables.md"]
     assert names(measured / "pictures" / "clip") == [
@@ -166,6 +178,7 @@ def test_a_preset_of_the_paper(clip, cbvc, tmp_path):
         ("lpips_vgg, lpips_alex, vmaf", ("--metrics", "ssim")),
         ("there are table1", ("--paper", "table9")),
         ("no model 'none'", ("--model", "none")),
+        ("quality of 120", ("--levels", "50", "120")),
         ("no rate 'huge'", ("--rates", "huge")),
         ("GOP of 0", ("--gop", "0")),
         ("name a model or an anchor", ("--model", "--anchors")),

@@ -63,6 +63,27 @@ def test_a_fixed_index_coding(cbvc, tmp_path, clip):
     assert facts["payload_bytes"] == facts["payload_bytes_at_fixed_length"]
 
 
+def test_a_quality_and_a_target(cbvc, tmp_path, clip):
+    sizes = {}
+    for name, options in {
+        "q10": ("--quality", "10"),
+        "q100": ("--quality", "100"),
+        "high": ("--rate", "high"),
+        "bpp": ("--target-bpp", "0.2"),
+        "bitrate": ("--bitrate", "15.36k"),
+    }.items():
+        coded = tmp_path / f"{name}.cbv"
+        outcome = cbvc("encode", clip, coded, "--model", "random", *options)
+        assert outcome.status == 0
+        sizes[name] = coded.read_bytes()
+        if name in ("bpp", "bitrate"):
+            assert "bits that were asked for" in outcome.err, "seven frames are too few for a target"
+    assert len(sizes["q10"]) < len(sizes["q100"])
+    assert sizes["q100"] == sizes["high"]
+    # 15,360 bits a second at 25 frames a second are 0.2 bits for each of 64 x 48 pixels.
+    assert sizes["bpp"] == sizes["bitrate"]
+
+
 def test_decode_writes_pictures_and_y4m(cbvc, tmp_path, stream):
     (tmp_path / "folder").mkdir()
     assert cbvc("decode", stream, tmp_path / "folder").status == 0

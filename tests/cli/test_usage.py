@@ -49,6 +49,12 @@ def test_bad_input_of_decode_and_info(refused, tmp_path, content, words, command
         ("99999x48", ("--size", "99999x48")),
         ("GOP of 0", ("--gop", "0")),
         ("frame rate of 0", ("--frame-rate", "0")),
+        ("0 to 100", ("--quality", "101")),
+        ("0 to 100", ("--quality", "nan")),
+        ("above zero", ("--target-bpp", "0")),
+        ("above zero", ("--bitrate", "0")),
+        ("same bits", ("--quality", "50", "--coding", "fixed")),
+        ("same bits", ("--bitrate", "20k", "--coding", "fixed")),
     ],
 )
 def test_bad_options_of_encode(refused, tmp_path, clip, words, options):
