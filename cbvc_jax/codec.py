@@ -33,6 +33,7 @@ from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.pricing import IndexPricer
 from cbvc_jax.rate_control import RateControl
 from cbvc_jax.video import VideoFrame, VideoInfo
+from cbvc_jax.video.cuts import CutDetector
 from cbvc_jax.weights import Model
 
 DEFAULT_GOP = 32
@@ -144,13 +145,21 @@ class Encoder:
       model: from `load_model`.
       height, width: of every frame, in pixels.
       rate: codebooks of predicted frames: "high", "medium" or "low".
-      gop: a keyframe every so many frames.
+      gop: a keyframe at least every so many frames.
       price: lambda, the squared error that a bit has to save, in 8-bit levels; 0 sends the nearest codewords. It counts
         bits of the adaptive index coding, and may be changed between frames.
+      cuts: a keyframe where a new scene begins, too.
     """
 
     def __init__(
-        self, model: Model, height: int, width: int, rate: str = "high", gop: int = DEFAULT_GOP, price: float = 0.0
+        self,
+        model: Model,
+        height: int,
+        width: int,
+        rate: str = "high",
+        gop: int = DEFAULT_GOP,
+        price: float = 0.0,
+        cuts: bool = True,
     ):
         if gop < 1:
             raise UsageError(f"a GOP of {gop} frames makes no sense: it takes at least 1")
@@ -159,6 +168,7 @@ class Encoder:
         self._programs = _Programs(model, height, width)
         self._pricer = IndexPricer(model.preset, height, width)
         self._sensitivity: dict[str, np.ndarray] = {}
+        self._cuts = CutDetector() if cuts else None
         self._position = 0
         self._y_ref: Array | None = None
 
@@ -176,6 +186,8 @@ class Encoder:
         expected = (self._programs.height, self._programs.width, 3)
         if frame.shape != expected or frame.dtype != np.uint8:
             raise UsageError(f"the encoder takes frames uint8 {list(expected)}, not {frame.dtype} {list(frame.shape)}")
+        if self._cuts is not None and self._cuts.push(frame):
+            keyframe = True
         if keyframe or self._y_ref is None or self._position % self.gop == 0:
             self._position, self._y_ref, kind = 0, None, KEYFRAME
         else:
@@ -262,6 +274,7 @@ def encode(
     *,
     price: float = 0.0,
     control: RateControl | None = None,
+    cuts: bool = True,
 ) -> Iterator[CodedFrame]:
     """Writes a stream to `file` while it is iterated: one coded frame for each of `frames`.
 
@@ -273,6 +286,7 @@ def encode(
     Args:
       price: of a bit, as of `Encoder`; `cbvc_jax.rate_control.setting_for` has rate and price for a quality.
       control: chooses rate and price for every frame, to hold a target, in place of `rate` and `price`.
+      cuts: a keyframe where a new scene begins, too, not only every `gop` frames.
 
     Raises:
       UsageError: there is a price or a target, but bits are the same whatever is sent.
@@ -281,7 +295,7 @@ def encode(
         raise UsageError(
             "at fixed length every frame takes the same bits: a quality or a target needs --coding adaptive"
         )
-    encoder = Encoder(model, info.height, info.width, rate, gop, price)
+    encoder = Encoder(model, info.height, info.width, rate, gop, price, cuts)
     shift: int | None = None
     with StreamWriter(file, stream_header(model, info, gop, coding)) as writer:
         for frame in frames:

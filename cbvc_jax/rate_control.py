@@ -115,7 +115,7 @@ class RateControl:
         if keyframe:
             # What a keyframe takes beyond the mean is paid back, a share with every frame until the next one.
             self._reserve_frames = self.gop - 1 if left is None else min(self.gop - 1, left)
-            self._reserve = max(0.0, bits - self.frame_bits)
+            self._reserve += max(0.0, bits - self.frame_bits)
             return
         if self._reserve_frames:
             self._reserve -= self._reserve / self._reserve_frames

@@ -36,7 +36,8 @@ def add_parser(subparsers: Any) -> None:
     amount.add_argument("--quality", type=float, metavar="Q", help="0 .. 100: rate and price of bits from one scale")
     amount.add_argument("--target-bpp", type=float, metavar="BITS", help="bits a pixel that the stream shall take")
     amount.add_argument("--bitrate", type=bits_a_second, metavar="BITS", help="bits a second, e.g. 300k or 1.5M")
-    parser.add_argument("--gop", type=int, default=32, help="a keyframe every so many frames (default 32)")
+    parser.add_argument("--gop", type=int, default=32, help="a keyframe at least every so many frames (default 32)")
+    parser.add_argument("--no-cuts", action="store_true", help="no keyframes where a new scene begins")
     parser.add_argument(
         "--coding",
         choices=STREAM_CODINGS,
