@@ -1,7 +1,7 @@
 """Writes the conformance streams of the bundled model again: `python -m tests.conformance.write`.
 
-Each stream NAME.cbv lies beside NAME.png, its decoded frames one below the other, and streams.json says what every
-stream shows of the format. They are made once for a model: a decoder that no longer agrees with them is wrong, not they.
+Each stream NAME.cbv lies beside NAME.png, its decoded frames one below the other; streams.json says what every stream
+is an example of. They are made once for a model: a decoder that no longer agrees with them is wrong, not they.
 """
 
 from __future__ import annotations
