@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.measure import Record, Task
+from cbvc_jax.video.atomic import write_whole
 
 COLUMNS = (
     *("dataset", "clip", "series", "setting", "codec", "gop", "width", "height", "frames", "frame_rate"),
@@ -61,7 +62,7 @@ class Records:
         """Keeps a record, in place of an older one of the same point; returns nothing."""
         self._keep(record)
         lines = [json.dumps(r, allow_nan=False) for r in self if r["clip"] == record["clip"]]
-        replace(self._folder / f"{record['clip']}.jsonl", "\n".join(lines) + "\n")
+        write_whole(self._folder / f"{record['clip']}.jsonl", "\n".join(lines) + "\n")
 
     def _keep(self, record: Record) -> None:
         if not (record["bpp"] > 0 and isinstance(record["mean"], dict)):
@@ -84,11 +85,3 @@ class Records:
 def picture_file(out: Path, clip: str, series: str, setting: str, wanted: bool = True) -> Path | None:
     """Where the picture of a point lies, or None if none is wanted."""
     return out / "pictures" / clip / f"{series}_{setting.replace(' ', '')}.png" if wanted else None
-
-
-def replace(file: Path, text: str) -> None:
-    """Writes a file under a temporary name and puts it in place; returns nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.part")
-    temporary.write_text(text)
-    temporary.replace(file)

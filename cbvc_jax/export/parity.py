@@ -103,6 +103,35 @@ class Parity:
     peak_bytes: int
     passed: bool | None
 
+    def cells(self) -> tuple[str, ...]:
+        """A line of a table, as `COLUMNS` names it; differences in 8-bit levels."""
+        return (
+            self.variant,
+            f"{self.worst:.2e}",
+            f"{self.rms:.2e}",
+            str(self.worst_8bit),
+            f"{100 * self.equal_share:.5f} %",
+            "equal" if self.psnr_db is None else f"{self.psnr_db:.1f} dB",
+            "" if self.source_psnr_db is None else f"{self.source_psnr_db:.4f} dB",
+            "" if self.fps is None else f"{self.fps:.1f}",
+            f"{self.peak_bytes / 2**20:.0f}",
+            {True: "pass", False: "FAIL", None: "loss stated"}[self.passed],
+        )
+
+
+COLUMNS = (
+    "backend",
+    "worst difference",
+    "RMS",
+    "worst 8-bit",
+    "equal pixels",
+    "PSNR to JAX",
+    "PSNR to source",
+    "fps",
+    "peak MiB",
+    "verdict",
+)
+
 
 def available() -> list[str]:
     """Names of the variants whose backends are installed."""

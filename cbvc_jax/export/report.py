@@ -10,17 +10,14 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 import cbvc_jax
-from cbvc_jax.video.atomic import Staging, writing
-
-if TYPE_CHECKING:
-    from cbvc_jax.export.parity import Parity
+from cbvc_jax.export.parity import COLUMNS, Parity
+from cbvc_jax.video.atomic import write_whole
 
 WIDTH, HEIGHT, MARGIN = 760, 320, 52
 FLOOR = 1e-7
@@ -48,11 +45,9 @@ class Report:
 
     def write(self, folder: Path, results: Sequence[Parity]) -> None:
         """Writes report.html and crosscheck.json into `folder`, which is made at need; returns nothing."""
-        with writing(str(folder)):
-            folder.mkdir(parents=True, exist_ok=True)
         records = [dataclasses.asdict(parity) for parity in results]
-        _write(folder / "crosscheck.json", json.dumps(records, indent=1) + "\n")
-        _write(folder / "report.html", self._page(results))
+        write_whole(folder / "crosscheck.json", json.dumps(records, indent=1) + "\n")
+        write_whole(folder / "report.html", self._page(results))
 
     def _page(self, results: Sequence[Parity]) -> str:
         title = html.escape(f"Cross-check of {self.stream}")
@@ -72,24 +67,15 @@ class Report:
 
 
 def _table(results: Sequence[Parity]) -> str:
-    names = "backend|worst|RMS|worst 8-bit|equal pixels|PSNR to JAX|PSNR to source|fps|peak MiB|"
-    head = "".join(f"<th>{name}</th>" for name in names.split("|"))
-    rows = []
-    for p in results:
-        cells = (
-            html.escape(p.variant),
-            f"{p.worst:.2e}",
-            f"{p.rms:.2e}",
-            str(p.worst_8bit),
-            f"{100 * p.equal_share:.5f} %",
-            "equal" if p.psnr_db is None else f"{p.psnr_db:.1f} dB",
-            "" if p.source_psnr_db is None else f"{p.source_psnr_db:.4f} dB",
-            "" if p.fps is None else f"{p.fps:.1f}",
-            f"{p.peak_bytes / 2**20:.0f}",
-            {True: "pass", False: '<span class="fail">fail</span>', None: "loss stated"}[p.passed],
-        )
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+    lines = [_line("th", COLUMNS)]
+    for parity in results:
+        line = _line("td", parity.cells())
+        lines.append(line.replace("<td>", '<td class="fail">') if parity.passed is False else line)
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _line(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _chart(results: Sequence[Parity]) -> str:
@@ -127,14 +113,3 @@ def _data_url(picture: UInt8[np.ndarray, "h w 3"]) -> str:
     data = io.BytesIO()
     Image.fromarray(picture).save(data, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def _write(file: Path, text: str) -> None:
-    staging = Staging(file, overwrite=True)
-    try:
-        with writing(str(file)):
-            staging.path.write_text(text)
-        staging.commit()
-    except BaseException:
-        staging.discard()
-        raise

@@ -74,6 +74,24 @@ class Staging:
             self.path.unlink(missing_ok=True)
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Writes a text file that appears whole, in a folder that is made at need; returns nothing.
+
+    Raises:
+      VideoError: it cannot be written. What was there stays.
+    """
+    with writing(str(file)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    staging = Staging(file, overwrite=True)
+    try:
+        with writing(str(file)):
+            staging.path.write_text(text)
+        staging.commit()
+    except BaseException:
+        staging.discard()
+        raise
+
+
 def stdout_writer() -> tuple[Callable[[bytes], None], Callable[[], None]]:
     """(write, close) for the bytes of standard output.
 

@@ -7,10 +7,11 @@ import io
 from pathlib import Path
 
 from cbvc_jax.evaluation import paper
-from cbvc_jax.evaluation.records import Records, replace
+from cbvc_jax.evaluation.records import Records
 from cbvc_jax.evaluation.report.curves import Results
 from cbvc_jax.evaluation.report.page import make_page
 from cbvc_jax.evaluation.report.tables import markdown, tables
+from cbvc_jax.video.atomic import write_whole
 
 TITLE = "Rate and distortion"
 
@@ -30,10 +31,10 @@ def write_report(records: Records, out: Path, baseline: str | None = None, prese
     results = Results(records, baseline)
     published = paper.published(preset) if preset else []
     title = f"{TITLE}: our counterpart of the paper's {paper.PRESETS[preset].shows}" if preset else TITLE
-    replace(out / "points.csv", records.csv())
-    replace(out / "bd_rate.csv", _csv(results.bd_rates()))
-    replace(out / "tables.md", "\n".join(["# " + title, "", *map(markdown, [*tables(results), *published])]))
-    replace(out / "report.html", make_page(results, published, out, title))
+    write_whole(out / "points.csv", records.csv())
+    write_whole(out / "bd_rate.csv", _csv(results.bd_rates()))
+    write_whole(out / "tables.md", "\n".join(["# " + title, "", *map(markdown, [*tables(results), *published])]))
+    write_whole(out / "report.html", make_page(results, published, out, title))
     return results
 
 
