@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,10 @@ class BatchShape:
 
 
 class ClipBatches:
-    """Random access to batches: `batches(n)` is uint8 [batch, frames, crop, crop, 3]."""
+    """Random access to batches: `batches(n)` is uint8 [batch, frames, crop, crop, 3].
+
+    A process that feeds some devices only makes their rows: `batches(n, (first, last))` is `batches(n)[first:last]`.
+    """
 
     def __init__(self, clips: list[Clip], shape: BatchShape, seed: int):
         self.shape, self.seed = shape, seed
@@ -46,9 +49,9 @@ class ClipBatches:
         weights = np.array([len(c.frames) for c in self.videos], np.float64)
         self.video_weights = weights / weights.sum() if len(weights) else weights
 
-    def __call__(self, n: int) -> UInt8[np.ndarray, "b t crop crop 3"]:
+    def __call__(self, n: int, rows: tuple[int, int] | None = None) -> UInt8[np.ndarray, "b t crop crop 3"]:
         session, chunk = divmod(n, self.shape.chunks)
-        return np.stack([self._item(session, chunk, i) for i in range(self.shape.batch)])
+        return np.stack([self._item(session, chunk, i) for i in range(*(rows or (0, self.shape.batch)))])
 
     def _item(self, session: int, chunk: int, i: int) -> UInt8[np.ndarray, "t crop crop 3"]:
         rng = np.random.default_rng((self.seed, session, i))
@@ -82,7 +85,7 @@ class ClipBatches:
         return int(top), int(left)
 
 
-def prefetch(make: Callable[[int], Any], first: int, last: int, depth: int = 4) -> Iterator[Any]:
+def prefetch(make: Callable[[int], Any], first: int, last: int, depth: int = 4) -> Generator[Any, None, None]:
     """`make(n)` for n in [first, last), in order, made ahead by one thread."""
     ready: queue.Queue = queue.Queue(depth)
     stop = threading.Event()

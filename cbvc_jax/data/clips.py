@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from cbvc_jax.data.raw import open_raw
 from cbvc_jax.errors import CbvcError, VideoError
 from cbvc_jax.video import open_video
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
+RAW_SUFFIX = ".yuv"
+VIDEO_SUFFIXES = frozenset((RAW_SUFFIX, ".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 CUT_LEVEL = 40.0
 """Mean change of the thumbnail, in 8-bit levels, above which a new shot begins."""
@@ -74,6 +76,16 @@ def load_clips(folder: str | Path, cache: str | Path, min_side: int) -> list[Cli
     return clips
 
 
+def load_all(folders: str, cache: str | Path, min_side: int) -> list[Clip]:
+    """Clips of several folders, separated by ":". One with the layout of Vimeo-90k gives its training septuplets."""
+    from cbvc_jax.data.vimeo import is_vimeo, load_vimeo
+
+    clips: list[Clip] = []
+    for folder in folders.split(":"):
+        clips += load_vimeo(folder) if is_vimeo(folder) else load_clips(folder, cache, min_side)
+    return clips
+
+
 def _cached_shots(file: Path, cache: Path) -> list[Frames]:
     stat = file.stat()
     key = hashlib.sha256(f"{file.name}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
@@ -87,7 +99,7 @@ def _cached_shots(file: Path, cache: Path) -> list[Frames]:
 
 
 def _read(file: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    with open_video(file) as video:
+    with open_raw(file) if file.suffix.lower() == RAW_SUFFIX else open_video(file) as video:
         for frame in video:
             yield frame.rgb
 
