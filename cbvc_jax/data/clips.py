@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def _cached_shots(file: Path, cache: Path) -> list[Frames]:
     if not done.exists():
         count = 0
         for count, shot in enumerate(split_shots(_read(file)), start=1):
-            np.save(cache / f"{key}.{count - 1}.npy", shot)
+            # Another process may be at the same file: what has its name is whole.
+            fresh = cache / f"{key}.{os.getpid()}.part.npy"
+            np.save(fresh, shot)
+            fresh.replace(cache / f"{key}.{count - 1}.npy")
         done.write_text(f"{count}\n")
     return [np.load(cache / f"{key}.{i}.npy", mmap_mode="r") for i in range(int(done.read_text()))]
 

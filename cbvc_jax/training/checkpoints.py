@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from cbvc_jax.errors import CbvcError
@@ -116,6 +117,8 @@ class Checkpoints:
             for step in steps:
                 number = sum(1 for _ in aside.glob(f"{step}.*"))
                 (self.folder / str(step)).rename(aside / f"{step}.{number}")
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints are put aside")
         self.manager.reload()
 
     def _state_like(self, step: int) -> TrainState:

@@ -94,10 +94,10 @@ class Watch:
         names = sorted({name for values in self.window for name in values})
         values = {name: float(np.mean([v[name] for v in self.window if name in v])) for name in names}
         values["skipped_steps"] = float(sum(v["skipped"] for v in self.window))
-        for kind, stages in state.averages.items():
+        for kind, stages in jax.device_get(state.averages).items():
             rate_bpp = 0.0
             for s, average in enumerate(stages):
-                if float(jnp.sum(average.count)):
+                if np.any(average.count):
                     usage, perplexity = usage_and_perplexity(average.count)
                     values[f"usage/{kind}_{s + 1}"] = float(jnp.mean(usage))
                     values[f"perplexity/{kind}_{s + 1}"] = float(jnp.mean(perplexity))
