@@ -45,6 +45,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.folders = ""
     # Where decoded frames are kept.
     config.data.cache = "~/.cache/cbvc_jax/clips"
+    # Threads that make batches. One is plenty for decoded frames; PNGs of Vimeo-90k want several.
+    config.data.workers = 1
 
     # Adam's learning rate: rises for lr_warmup steps, stays, and falls linearly to final_lr_ratio of itself over the
     # last lr_decay of all phases' steps (a share).
@@ -131,5 +133,6 @@ def paper(preset: str, variant: str = "") -> ml_collections.ConfigDict:
         config.lr = 1e-5
     config.compute = "bfloat16"
     config.remat = True
+    config.data.workers = 8
     config.log_every, config.checkpoint_every, config.images_every = 100, 1000, 5000
     return config

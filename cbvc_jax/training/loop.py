@@ -79,7 +79,10 @@ def _run_phase(state, config, phase, start, clips, layout, watch, checkpoints, s
         state = state.replace(y_ref=layout.place(empty_reference(config_preset(config), phase), layout.rows))
     rows = layout.local_rows(phase.batch)
     # Each process makes its own rows of a batch; they are on their way to the devices before the step asks for them.
-    feed = prefetch(lambda n: layout.gather_rows(batches(n, rows), phase.batch), first, phase.steps)
+    workers = config.data.workers
+    feed = prefetch(
+        lambda n: layout.gather_rows(batches(n, rows), phase.batch), first, phase.steps, 4 * workers, workers
+    )
     skipped = 0
     quantised_from = max(phase.key_warmup, phase.predicted_warmup)
     for n in range(first, phase.steps):
