@@ -21,11 +21,15 @@ ROOT = Path(__file__).parents[2]
 FAST_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-def start(devices_here: int, *arguments: object) -> subprocess.Popen:
+def start_program(devices_here: int, *arguments: object) -> subprocess.Popen:
     flags = f"--xla_force_host_platform_device_count={devices_here} {FAST_COMPILATION}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.training.mini", *map(str, arguments)]
+    command = [sys.executable, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def start(devices_here: int, *arguments: object) -> subprocess.Popen:
+    return start_program(devices_here, "-m", "tests.training.mini", *arguments)
 
 
 def finish(process: subprocess.Popen) -> None:
@@ -58,10 +62,40 @@ def test_one_two_four_and_eight_devices_end_alike(tmp_path):
     assert found["1"]["restarts"].sum() > 0
 
 
-def test_four_devices_begin_like_one(tmp_path):
-    finish(start(4, "--devices", 1, 4, "--fsdp", 2, "--steps", 3, "--out", tmp_path / "all.npz"))
-    found = results(tmp_path / "all.npz")
-    assert_same(found["1"], found["4"], tolerance=1e-5)
+CODEBOOK = """
+import jax, jax.numpy as jnp, numpy as np
+from cbvc_jax.training.codebooks import start_averages, update_codebook
+from cbvc_jax.training.sharding import ROWS, make_layout
+
+rng = np.random.default_rng(0)
+book, z = rng.normal(size=(2, 16, 4)).astype("f"), rng.normal(size=(64, 2, 4)).astype("f")
+indices, found = rng.integers(0, 11, (64, 2)), []
+
+def step(book, rows):
+    z, indices = rows
+    averages = start_averages(book, 64.0)
+    return update_codebook(book, averages, z, indices, jax.random.PRNGKey(3), decay=0.5, restart_below=0.6)
+
+def per_device(weight, rows):
+    return jnp.tanh(rows * weight)
+
+for count in (1, 2, 4):
+    layout = make_layout(devices=jax.devices()[:count])
+    rows = layout.place((z, indices), layout.rows)
+    assert len(rows[0].sharding.device_set) == count
+    learned, _, restarts = jax.jit(step, out_shardings=layout.copy)(layout.place(book, layout.copy), rows)
+    loss = lambda w: jnp.sum(layout.row_by_row(per_device, ROWS)(w, rows[0]) ** 2)
+    gradient = jax.jit(jax.grad(loss))(layout.place(book[0, 0], layout.copy))
+    found.append((np.asarray(learned), int(restarts), np.asarray(gradient)))
+assert found[0][1] == 10, found[0][1]
+for other in found[1:]:
+    for a, b in zip(found[0], other):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+"""
+
+
+def test_codebooks_learn_and_gradients_add_up_over_devices():
+    finish(start_program(4, "-c", CODEBOOK))
 
 
 @pytest.mark.slow
