@@ -130,7 +130,8 @@ def single() -> Layout:
 
 
 def _place(array: Any, sharding: NamedSharding) -> jax.Array:
-    if isinstance(array, jax.Array) and array.sharding.is_equivalent_to(sharding, array.ndim):
+    # An array that lies right by another kind of sharding is made anew all the same: `jit` compiles once more for it.
+    if isinstance(array, jax.Array) and array.sharding == sharding and array.committed:
         return array
     host = np.asarray(array)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

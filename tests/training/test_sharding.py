@@ -115,6 +115,15 @@ def test_one_device_makes_every_row():
     assert single().local_rows(BATCH) == (0, BATCH)
 
 
+def test_what_is_placed_never_makes_a_program_compile_again():
+    layout = single()
+    program = jax.jit(lambda a: a + 1, in_shardings=layout.copy, out_shardings=layout.copy)
+    one = program(layout.place(jax.numpy.zeros(3), layout.copy))
+    for array in (one, layout.place(np.zeros(3, np.float32), layout.copy), layout.place(one, layout.copy)):
+        program(array)
+    assert program._cache_size() == 1
+
+
 def test_parameters_are_cut_along_their_longest_axis_and_small_arrays_are_not():
     mesh = jax.sharding.AbstractMesh((2, 4), ("data", "fsdp"))
     layout = type(single())(mesh)  # pyright: ignore
