@@ -159,7 +159,9 @@ def _shown(name: str, value: Any) -> str:
         return str(value)
     if name == "flops":
         return f"{value / 1e12:.2f} T"
-    return f"{value:.3f} s" if name.endswith("_s") else f"{value / GIB:.3f} GiB"
+    if name.endswith("_s"):
+        return f"{value:.3f} s"
+    return f"{value / GIB:.2f} GiB" if value > 0.1 * GIB else f"{value / (1 << 20):.2f} MiB"
 
 
 def main(_: list[str]) -> None:
