@@ -35,7 +35,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.preset = "wca4"
     # Rates of predicted frames. The paper trains one network a rate; with several, sessions take turns.
     config.rates = ("high",)
-    # d(x, x_hat) of equation 5: "mse", "log_mse" (PSNR) or "ms_ssim".
+    # Name or folder of a model to start from; its phases should have no warm-up. Empty: from random numbers.
+    config.init_from = ""
+    # d(x, x_hat) of equation 5: "mse", "log_mse" (PSNR), "ms_ssim", or "lpips" for fine-tuning.
     config.distortion = "mse"
 
     config.data = ml_collections.ConfigDict()
@@ -43,6 +45,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.folders = ""
     # Where decoded frames are kept.
     config.data.cache = "~/.cache/cbvc_jax/clips"
+    # Threads that make batches. One is plenty for decoded frames; PNGs of Vimeo-90k want several.
+    config.data.workers = 1
 
     # Adam's learning rate: rises for lr_warmup steps, stays, and falls linearly to final_lr_ratio of itself over the
     # last lr_decay of all phases' steps (a share).
@@ -62,17 +66,30 @@ def get_config() -> ml_collections.ConfigDict:
     config.clip_norm = 1.0
 
     config.codebook = ml_collections.ConfigDict()
+    # Codewords of each stage for keyframes, and for predicted frames of every rate; empty: the preset's.
+    config.codebook.key_sizes = ()
+    config.codebook.predicted_sizes = ()
     # "ema": moving averages of the latents. "gradient": pulled to the latents by the optimiser.
     config.codebook.learn = "ema"
     # Decay of the moving averages (of usage, too) at every update of that codebook.
     config.codebook.decay = 0.99
     # Codewords used less than this share of the mean are replaced by latents of the batch; 0: never.
     config.codebook.restart_below = 0.1
+    # Alarm when the perplexity of a batch's indices is below this share of what the batch could give.
+    config.codebook.alarm_below = 0.02
     # Weight of |z - sg(c)|^2.
     config.codebook.commitment = 0.005
     # Latents gathered for each codeword (at most 65536 in all) when a codebook starts.
     config.codebook.start_vectors = 4
 
+    # Devices that share one copy of the parameters, each with a slice of them and of Adam's moments. 1: a copy each.
+    config.mesh = ml_collections.ConfigDict({"fsdp": 1})
+    # Parts that a batch is cut into, one after the other, their gradients added: less memory, the same step.
+    config.accumulate = 1
+    # Type that networks compute in: "float32" or "bfloat16". All that is kept, and the search, is float32 always.
+    config.compute = "float32"
+    # Compute the activations of every frame again in the backward pass instead of keeping them.
+    config.remat = False
     # Write the steps of the scan over a chunk out: 3.4 times faster on a CPU; longer to compile.
     config.unroll = False
     # Phases by name, and the order in which they run.
@@ -82,9 +99,40 @@ def get_config() -> ml_collections.ConfigDict:
     # Steps between lines of metrics, and between reconstructions for TensorBoard.
     config.log_every = 50
     config.images_every = 1000
-    # Steps between checkpoints, and how many of the last ones are kept.
+    # Step at which the profiler starts (0: never), and for how many steps; its trace lies in the run's folder.
+    config.profile_at = 0
+    config.profile_steps = 5
+    # Steps between checkpoints, and how many of the last ones are kept; the one with the best PSNR stays as well.
     config.checkpoint_every = 500
     config.keep_checkpoints = 2
     # Steps in a row with a gradient that is not finite before training gives up; each is skipped and counted.
     config.max_skipped = 20
+    return config
+
+
+def paper(preset: str, variant: str = "") -> ml_collections.ConfigDict:
+    """The paper's training of one network: a rate and a distortion, such as "low,ms_ssim"; "high,mse" by default.
+
+    The paper says GOPs of 7 and crops of 256x256 from Vimeo-90k septuplets; batch, steps and learning rate are ours.
+    """
+    config = get_config()
+    config.preset = preset
+    for word in filter(None, (variant or "").split(",")):
+        if word in ("high", "medium", "low"):
+            config.rates = (word,)
+        elif word in ("mse", "log_mse", "ms_ssim", "lpips"):
+            config.distortion = word
+        else:
+            raise ValueError(f"'{word}' is neither a rate (high, medium, low) nor a distortion")
+    config.phases = ml_collections.ConfigDict(
+        {"gops": phase(steps=200_000, batch=256, key_warmup=1000, predicted_warmup=1000)}
+    )
+    if config.distortion == "lpips":
+        # Fine-tuning of a model that --config.init_from names: short, slow, with its codebooks as they are.
+        config.phases.gops.update({"steps": 20_000, "key_warmup": 0, "predicted_warmup": 0})
+        config.lr = 1e-5
+    config.compute = "bfloat16"
+    config.remat = True
+    config.data.workers = 8
+    config.log_every, config.checkpoint_every, config.images_every = 100, 1000, 5000
     return config

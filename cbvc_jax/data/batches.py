@@ -8,9 +8,9 @@ photograph becomes a clip by moving the crop across it.
 from __future__ import annotations
 
 import dataclasses
-import queue
-import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,10 @@ class BatchShape:
 
 
 class ClipBatches:
-    """Random access to batches: `batches(n)` is uint8 [batch, frames, crop, crop, 3]."""
+    """Random access to batches: `batches(n)` is uint8 [batch, frames, crop, crop, 3].
+
+    A process that feeds some devices only makes their rows: `batches(n, (first, last))` is `batches(n)[first:last]`.
+    """
 
     def __init__(self, clips: list[Clip], shape: BatchShape, seed: int):
         self.shape, self.seed = shape, seed
@@ -46,9 +49,9 @@ class ClipBatches:
         weights = np.array([len(c.frames) for c in self.videos], np.float64)
         self.video_weights = weights / weights.sum() if len(weights) else weights
 
-    def __call__(self, n: int) -> UInt8[np.ndarray, "b t crop crop 3"]:
+    def __call__(self, n: int, rows: tuple[int, int] | None = None) -> UInt8[np.ndarray, "b t crop crop 3"]:
         session, chunk = divmod(n, self.shape.chunks)
-        return np.stack([self._item(session, chunk, i) for i in range(self.shape.batch)])
+        return np.stack([self._item(session, chunk, i) for i in range(*(rows or (0, self.shape.batch)))])
 
     def _item(self, session: int, chunk: int, i: int) -> UInt8[np.ndarray, "t crop crop 3"]:
         rng = np.random.default_rng((self.seed, session, i))
@@ -82,32 +85,17 @@ class ClipBatches:
         return int(top), int(left)
 
 
-def prefetch(make: Callable[[int], Any], first: int, last: int, depth: int = 4) -> Iterator[Any]:
-    """`make(n)` for n in [first, last), in order, made ahead by one thread."""
-    ready: queue.Queue = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        for n in range(first, last):
-            try:
-                item = make(n)
-            except Exception as error:  # handed to the reader, which raises it
-                item = error
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-            if stop.is_set():
-                return
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        for _ in range(first, last):
-            item = ready.get()
-            if isinstance(item, Exception):
-                raise item
-            yield item
-    finally:
-        stop.set()
+def prefetch(
+    make: Callable[[int], Any], first: int, last: int, depth: int = 4, workers: int = 1
+) -> Generator[Any, None, None]:
+    """`make(n)` for n in [first, last), in order, up to `depth` of them made ahead by `workers` threads."""
+    with ThreadPoolExecutor(workers, "batches") as pool:
+        try:
+            ahead = deque(pool.submit(make, n) for n in range(first, min(first + depth, last)))
+            for n in range(first + len(ahead), last + len(ahead)):
+                item = ahead.popleft().result()
+                if n < last:
+                    ahead.append(pool.submit(make, n))
+                yield item
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from cbvc_jax.data.raw import open_raw
 from cbvc_jax.errors import CbvcError, VideoError
 from cbvc_jax.video import open_video
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
+RAW_SUFFIX = ".yuv"
+VIDEO_SUFFIXES = frozenset((RAW_SUFFIX, ".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 CUT_LEVEL = 40.0
 """Mean change of the thumbnail, in 8-bit levels, above which a new shot begins."""
@@ -74,6 +77,16 @@ def load_clips(folder: str | Path, cache: str | Path, min_side: int) -> list[Cli
     return clips
 
 
+def load_all(folders: str, cache: str | Path, min_side: int) -> list[Clip]:
+    """Clips of several folders, separated by ":". One with the layout of Vimeo-90k gives its training septuplets."""
+    from cbvc_jax.data.vimeo import is_vimeo, load_vimeo
+
+    clips: list[Clip] = []
+    for folder in folders.split(":"):
+        clips += load_vimeo(folder) if is_vimeo(folder) else load_clips(folder, cache, min_side)
+    return clips
+
+
 def _cached_shots(file: Path, cache: Path) -> list[Frames]:
     stat = file.stat()
     key = hashlib.sha256(f"{file.name}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
@@ -81,13 +94,16 @@ def _cached_shots(file: Path, cache: Path) -> list[Frames]:
     if not done.exists():
         count = 0
         for count, shot in enumerate(split_shots(_read(file)), start=1):
-            np.save(cache / f"{key}.{count - 1}.npy", shot)
+            # Another process may be at the same file: what has its name is whole.
+            fresh = cache / f"{key}.{os.getpid()}.part.npy"
+            np.save(fresh, shot)
+            fresh.replace(cache / f"{key}.{count - 1}.npy")
         done.write_text(f"{count}\n")
     return [np.load(cache / f"{key}.{i}.npy", mmap_mode="r") for i in range(int(done.read_text()))]
 
 
 def _read(file: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    with open_video(file) as video:
+    with open_raw(file) if file.suffix.lower() == RAW_SUFFIX else open_video(file) as video:
         for frame in video:
             yield frame.rgb
 

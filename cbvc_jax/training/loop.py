@@ -2,93 +2,114 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from clu import metric_writers
+from jax.experimental import multihost_utils
 
 from cbvc_jax.data.batches import BatchShape, ClipBatches, prefetch
-from cbvc_jax.data.clips import Clip, load_clips
+from cbvc_jax.data.clips import Clip, load_all
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.modules.transforms import to_8bit
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.checkpoints import Checkpoints
-from cbvc_jax.training.codebooks import usage_and_perplexity
-from cbvc_jax.training.start import start_codebooks
+from cbvc_jax.training.chunk import Schedule
+from cbvc_jax.training.sharding import Layout, make_layout
+from cbvc_jax.training.start import start_codebooks, start_from_model
 from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
-from cbvc_jax.training.step import Metrics, Schedule, make_probe, make_step
+from cbvc_jax.training.step import Metrics, make_probe, make_step
+from cbvc_jax.training.watch import Watch
 
 
 class TrainingError(CbvcError):
-    """Training cannot go on: the gradients are not finite, or a checkpoint cannot be written."""
+    """Training cannot go on: the gradients are not finite."""
 
 
 def train(config: Config, workdir: str | Path, stop_after_s: float | None = None) -> TrainState:
-    """Trains, or goes on with, the run in `workdir`, and returns the last state.
+    """Trains, or goes on with, the run in `workdir` on all devices, and returns the last state.
 
     SIGTERM and Ctrl-C save a checkpoint and return; so does the end of `stop_after_s` seconds.
+
+    Raises:
+      UsageError: there is no data, or the devices do not divide a batch.
+      CheckpointError: a checkpoint cannot be written, or none can be read.
+      TrainingError: too many steps in a row had a gradient that is not finite.
     """
+    stop = _Stop(stop_after_s)
+    layout = make_layout(config.mesh.fsdp)
+    for phase in phases(config):
+        layout.check_batch(phase.batch, config.accumulate)
     workdir = Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
+    (workdir / "done").unlink(missing_ok=True)
+    if jax.process_index() == 0:
+        (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
     clips = _load_data(config)
-    checkpoints = Checkpoints(workdir, config)
+    checkpoints = Checkpoints(workdir, config, layout)
     state = checkpoints.restore_latest()
     if state is None:
         state = init_state(config)
+        state = layout.place_state(start_from_model(state, config) if config.init_from else state)
+    watch = Watch(workdir, config, int(state.step))
     frozen = ml_collections.FrozenConfigDict(config)
-    writer = metric_writers.create_default_writer(str(workdir), asynchronous=False)
-    deadline = time.monotonic() + stop_after_s if stop_after_s else None
-    stop = _stop_on_signals()
     end = 0
     for phase in phases(config):
         start, end = end, end + phase.steps
-        if int(state.step) < end and not stop:
-            state = _run_phase(state, frozen, phase, start, clips, writer, checkpoints, stop, deadline)
-    checkpoints.save(state)
+        if int(state.step) < end and not stop.reason:
+            state = _run_phase(state, frozen, phase, start, clips, layout, watch, checkpoints, stop)
+    _save(state, watch, checkpoints, quantised=True)
     checkpoints.close()
-    writer.close()
+    watch.close()
+    if int(state.step) == end and jax.process_index() == 0:
+        (workdir / "done").touch()
     return state
 
 
-def _run_phase(state, config, phase, start, clips, writer, checkpoints, stop, deadline) -> TrainState:
+def _run_phase(state, config, phase, start, clips, layout, watch, checkpoints, stop) -> TrainState:
     shape = BatchShape(phase.batch, phase.frames, phase.chunks, phase.crop, phase.still_share)
     batches = ClipBatches(clips, shape, config.seed + start)
     first = int(state.step) - start
     if first == 0:
-        state = state.replace(y_ref=empty_reference(config_preset(config), phase))
-    window: list[tuple[str, Metrics]] = []
-    skipped, began = 0, time.perf_counter()
-    for n, frames in zip(range(first, phase.steps), prefetch(batches, first, phase.steps), strict=True):
-        state = _start_due_codebooks(state, config, phase, n, batches)
+        state = state.replace(y_ref=layout.place(empty_reference(config_preset(config), phase), layout.rows))
+    rows = layout.local_rows(phase.batch)
+    # Each process makes its own rows of a batch; they are on their way to the devices before the step asks for them.
+    workers = config.data.workers
+    feed = prefetch(
+        lambda n: layout.gather_rows(batches(n, rows), phase.batch), first, phase.steps, 4 * workers, workers
+    )
+    skipped = 0
+    quantised_from = max(phase.key_warmup, phase.predicted_warmup)
+    for n in range(first, phase.steps):
+        frames = watch.clock.timed("input", next, feed)
+        state = _start_due_codebooks(state, config, phase, n, batches, layout)
         rate, schedule = plan_for(config, phase, n)
-        state, metrics = make_step(config, rate)(state, frames, schedule)
-        window.append((rate, metrics))
         step = start + n + 1
+        _profile(config, step, watch.workdir)
+        state, metrics = watch.clock.timed(
+            "step", _finished_step, make_step(config, rate, layout), state, frames, schedule
+        )
+        watch.add(rate, metrics)
         skipped = skipped + 1 if bool(metrics["skipped"]) else 0
         if skipped >= config.max_skipped:
             raise TrainingError(f"step {step}: {skipped} steps in a row had a gradient that is not finite; lower lr")
         if step % config.log_every == 0:
-            seconds = time.perf_counter() - began
-            _write_metrics(writer, step, state, window, seconds)
-            window, began = [], time.perf_counter()
+            watch.write(step, state)
+            checkpoints.check()
         if step % config.images_every == 0:
-            _write_images(writer, step, state, config, rate, frames)
-        stopping = bool(stop) or (deadline is not None and time.monotonic() > deadline)
+            watch.write_images(step, _pairs(state, config, rate, layout, frames))
+        stopping = stop.now(step, config.log_every)
         if step % config.checkpoint_every == 0 or stopping:
-            checkpoints.save(state)
+            _save(state, watch, checkpoints, quantised=n >= quantised_from)
         if stopping:
-            stop.append("stopped")
-            logging.info("stopped after step %d; the same command goes on from here", step)
+            logging.info("stopped after step %d (%s); the same command goes on from here", step, stop.reason)
             break
+    feed.close()
     return state
 
 
@@ -103,12 +124,17 @@ def plan_for(config: Config, phase: Config, n: int) -> tuple[str, Schedule]:
     return config.rates[(session + chunk) % len(config.rates)] if phase.frames > 1 else config.rates[0], schedule
 
 
-def _start_due_codebooks(state, config, phase, n: int, batches: ClipBatches) -> TrainState:
+def _finished_step(step, state: TrainState, frames, schedule: Schedule) -> tuple[TrainState, Metrics]:
+    state, metrics = step(state, frames, schedule)
+    return state, jax.device_get(metrics)
+
+
+def _start_due_codebooks(state, config, phase, n: int, batches: ClipBatches, layout: Layout) -> TrainState:
     """Codebooks whose warm-up ends with step n start from data; keyframes' first, since predicted frames see them."""
     if phase.key_warmup and n == phase.key_warmup:
-        state = start_codebooks(state, config, batches, (KEYFRAME,))
+        state = start_codebooks(state, config, batches, (KEYFRAME,), layout)
     if phase.predicted_warmup and n == phase.predicted_warmup:
-        state = start_codebooks(state, config, batches, tuple(config.rates))
+        state = start_codebooks(state, config, batches, tuple(config.rates), layout)
     return state
 
 
@@ -117,43 +143,52 @@ def _load_data(config: Config) -> list[Clip]:
         raise UsageError("no training data: set --config.data.folders=DIR (several separated by ':')")
     crop = max(phase.crop for phase in phases(config))
     cache = Path(config.data.cache).expanduser()
-    return [clip for folder in config.data.folders.split(":") for clip in load_clips(folder, cache, crop)]
+    return load_all(config.data.folders, cache, crop)
 
 
-def _stop_on_signals() -> list[str]:
-    """A list that is empty until SIGTERM or SIGINT arrives."""
-    received: list[str] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda n, _: received.append(signal.Signals(n).name))
-    return received
+class _Stop:
+    """Why the run is to stop, once it is: a signal, or its time is over. All processes agree on the step."""
+
+    def __init__(self, after_s: float | None):
+        self.reason = ""
+        self.deadline = time.monotonic() + after_s if after_s else None
+        self.alone = jax.process_count() == 1
+        if self.alone:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _) -> None:
+        self.reason = signal.Signals(number).name
+
+    def now(self, step: int, every: int) -> bool:
+        """Whether to stop after `step`; processes compare their clocks every `every` steps."""
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        if not self.alone:
+            if multihost_utils.reached_preemption_sync_point(step):
+                self.reason = "SIGTERM"
+            if self.deadline is not None:
+                late = step % every == 0 and bool(multihost_utils.broadcast_one_to_all(np.array(late)))
+        if late:
+            self.reason = self.reason or "time is over"
+        return bool(self.reason)
 
 
-def _write_metrics(writer, step: int, state: TrainState, window: list[tuple[str, Metrics]], seconds: float) -> None:
-    """Means over the window: PSNR by kind and position, losses, restarts, usage and perplexity of every codebook."""
-    scalars: dict[str, list[float]] = {}
-    for rate, m in jax.device_get(window):
-        for name in ("loss", "commitment", "misfit", "autoencoding", "grad_norm", "skipped"):
-            scalars.setdefault(name, []).append(float(m[name]))
-        for name in (k for k in m if k.startswith("restarts/")):
-            scalars.setdefault(name, []).append(float(m[name]))
-        scalars.setdefault("psnr/key", []).append(float(m["psnr"][0]))
-        if len(m["psnr"]) > 1:
-            scalars.setdefault(f"psnr/{rate}", []).append(float(m["psnr"][1:].mean()))
-    values = {name: float(np.mean(v)) for name, v in scalars.items()}
-    values["steps_per_s"] = len(window) / seconds
-    for kind, stages in state.averages.items():
-        for s, average in enumerate(stages):
-            if float(jnp.sum(average.count)):
-                usage, perplexity = usage_and_perplexity(average.count)
-                values[f"usage/{kind}_{s + 1}"] = float(jnp.mean(usage))
-                values[f"perplexity/{kind}_{s + 1}"] = float(jnp.mean(perplexity))
-    writer.write_scalars(step, values)
-    writer.flush()
-    logging.info("step %d %s", step, json.dumps({k: round(v, 4) for k, v in values.items()}))
+def _save(state: TrainState, watch: Watch, checkpoints: Checkpoints, quantised: bool) -> None:
+    """A checkpoint; only those that quantise can be the best."""
+    score = watch.score()
+    watch.keep_window(int(state.step))
+    checkpoints.save(state, score if quantised else None)
 
 
-def _write_images(writer, step: int, state: TrainState, config, rate: str, frames: np.ndarray) -> None:
+def _profile(config: Config, step: int, workdir: Path) -> None:
+    if config.profile_at and step == config.profile_at:
+        jax.profiler.start_trace(str(workdir / "profile"))
+    if config.profile_at and step == config.profile_at + config.profile_steps:
+        jax.profiler.stop_trace()
+
+
+def _pairs(state: TrainState, config, rate: str, layout: Layout, frames) -> np.ndarray:
     """The last frame of the first clips above its reconstruction."""
-    x_hat, _, _ = make_probe(config, rate)(state, frames, Schedule())
-    pair = np.concatenate([frames[:4, -1], np.asarray(to_8bit(x_hat[:4, -1]))], axis=1)
-    writer.write_images(step, {"frame_and_reconstruction": pair})
+    x_hat, _, _ = make_probe(config, rate, layout)(state, frames, Schedule())
+    x = jax.jit(lambda frames: frames[:, -1], out_shardings=layout.copy)(frames)
+    return np.concatenate([np.asarray(x[:4]), np.asarray(to_8bit(x_hat[:4, -1]))], axis=1)

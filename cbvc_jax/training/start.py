@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import jax
@@ -9,11 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from cbvc_jax.data.batches import ClipBatches
+from cbvc_jax.errors import ModelError
+from cbvc_jax.geometry import STAGE_STRIDES
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME
+from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.codebooks import kmeans, start_averages
-from cbvc_jax.training.state import Config, TrainState
-from cbvc_jax.training.step import Schedule, make_probe
+from cbvc_jax.training.sharding import Layout, single
+from cbvc_jax.training.state import Config, TrainState, config_preset, phases
+from cbvc_jax.training.step import make_probe
+from cbvc_jax.weights import load_model
 
 START_BATCHES = 1 << 30
 """Batches from here on start codebooks: training never comes that far, so they are not seen twice."""
@@ -21,31 +27,62 @@ MAX_VECTORS = 65536
 MAX_BATCHES = 200
 
 
-def start_codebooks(state: TrainState, config: Config, batches: ClipBatches, kinds: tuple[str, ...]) -> TrainState:
-    """The state with the codebooks of `kinds` started from latents of fresh sessions."""
+def start_from_model(state: TrainState, config: Config) -> TrainState:
+    """The state with the parameters and codebooks of the model that `config.init_from` names.
+
+    Codewords count as used alike until batches say otherwise.
+
+    Raises:
+      ModelError: there is no such model, or it is of another preset.
+    """
+    model, preset = load_model(config.init_from), config_preset(config)
+    one, other = (dataclasses.replace(p, predicted_sizes=()) for p in (model.preset, preset))
+    if one != other or any(kind not in model.codebooks for kind in preset.rates):
+        raise ModelError(f"training '{preset.name}' cannot start from '{config.init_from}', a '{model.preset.name}'")
+    phase = phases(config)[0]
+    codebooks = {kind: model.codebooks[kind] for kind in state.codebooks}
+    averages = {}
+    for kind, books in codebooks.items():
+        frames = phase.batch * (1 if kind == KEYFRAME else max(1, phase.frames - 1))
+        vectors = [float(frames * (phase.crop // stride) ** 2) for stride in STAGE_STRIDES]
+        averages[kind] = tuple(start_averages(book, n) for book, n in zip(books, vectors, strict=True))
+    return state.replace(params=model.params, codebooks=codebooks, averages=averages)
+
+
+def start_codebooks(
+    state: TrainState, config: Config, batches: ClipBatches, kinds: tuple[str, ...], layout: Layout | None = None
+) -> TrainState:
+    """The state with the codebooks of `kinds` started from latents of fresh sessions.
+
+    Every process gathers the same latents of whole batches and computes the same codebooks from them.
+    """
+    layout = layout or single()
     codebooks, averages = dict(state.codebooks), dict(state.averages)
     for kind in kinds:
         for s in range(STAGES):
-            z, per_step = _gather(state.replace(codebooks=codebooks), config, batches, kind, s)
+            z, per_step = _gather(state.replace(codebooks=codebooks), config, batches, kind, s, layout)
             size = codebooks[kind][s].shape[1]
-            rng = jax.random.fold_in(state.rng, START_BATCHES + s)
+            rng = jax.random.fold_in(np.asarray(state.rng), START_BATCHES + s)
             books = [kmeans(jax.random.fold_in(rng, g), jnp.asarray(z[:, g]), size) for g in range(z.shape[1])]
-            book = jnp.stack(books)
+            stacked = jnp.stack(books)
+            book, average = layout.place((stacked, start_averages(stacked, per_step)), layout.copy)
             codebooks[kind] = (*codebooks[kind][:s], book, *codebooks[kind][s + 1 :])
-            averages[kind] = (*averages[kind][:s], start_averages(book, per_step), *averages[kind][s + 1 :])
+            averages[kind] = (*averages[kind][:s], average, *averages[kind][s + 1 :])
             logging.info("codebook %s, stage %d: %d codewords from %d latents", kind, s + 1, size, len(z))
     return state.replace(codebooks=codebooks, averages=averages)
 
 
-def _gather(state: TrainState, config: Config, batches: ClipBatches, kind: str, stage: int) -> tuple[np.ndarray, float]:
+def _gather(
+    state: TrainState, config: Config, batches: ClipBatches, kind: str, stage: int, layout: Layout
+) -> tuple[np.ndarray, float]:
     """Inputs [n, groups, d] of one stage's search with the stages before it quantised, and how many a step gives."""
     schedule = Schedule(True, stage, STAGES) if kind == KEYFRAME else Schedule(True, STAGES, stage)
-    probe = make_probe(config, config.rates[0] if kind == KEYFRAME else kind)
+    probe = make_probe(config, config.rates[0] if kind == KEYFRAME else kind, layout)
     wanted = min(MAX_VECTORS, config.codebook.start_vectors * state.codebooks[kind][stage].shape[1])
     gathered: list[np.ndarray] = []
     chunks = batches.shape.chunks
     for i in range(MAX_BATCHES):
-        frames = batches((START_BATCHES // chunks + i) * chunks)
+        frames = layout.place(batches((START_BATCHES // chunks + i) * chunks), layout.rows)
         _, z, _ = probe(state, frames, schedule)
         gathered.append(np.asarray(z[kind][stage]))
         if sum(map(len, gathered)) >= wanted:

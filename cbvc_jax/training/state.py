@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -40,8 +41,13 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def config_preset(config: Config) -> Preset:
-    """The preset that a configuration names, with its rates only."""
-    return get_preset(config.preset).with_rates(*config.rates)
+    """The preset that a configuration names, with its rates only, and with other codebook sizes where it gives some."""
+    preset, sizes = get_preset(config.preset).with_rates(*config.rates), config.codebook
+    return dataclasses.replace(
+        preset,
+        key_sizes=tuple(sizes.key_sizes) or preset.key_sizes,
+        predicted_sizes=tuple((rate, tuple(sizes.predicted_sizes) or own) for rate, own in preset.predicted_sizes),
+    )
 
 
 def phases(config: Config) -> list[Config]:

@@ -9,9 +9,11 @@ import pytest
 
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.transforms import to_unit
+from cbvc_jax.training.chunk import Schedule
+from cbvc_jax.training.loss import LOG_MSE_FLOOR, distortion
 from cbvc_jax.training.start import start_codebooks
 from cbvc_jax.training.state import config_preset, empty_reference, init_state, learning_rate, phases
-from cbvc_jax.training.step import LOG_MSE_FLOOR, Schedule, distortion, make_probe, make_step
+from cbvc_jax.training.step import make_probe, make_step
 
 
 @pytest.fixture

@@ -1,0 +1,188 @@
+"""A chunk of a GOP through the codec, differentiable: what the loss and the learning of codebooks see.
+
+    x [b, t, h, w, 3] --E, all frames at once--> y --+--> y[0]: VQ as a keyframe --> y_key
+                                                     |                                 | or the last chunk's y_hat
+                                                     +--> y[1:]: scan of ctxE, VQ, ctxD from y_ref
+    y_hat --D, all frames at once--> x_hat
+
+A chunk begins with the frame that the one before ended with. It is coded as a keyframe, always; predicted frames go on
+from the last chunk's latents of it where a session goes on, so that training sees the drift of long GOPs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int
+
+from cbvc_jax.model import CodebookSet, CodecModel, Params
+from cbvc_jax.modules.quantizer import STAGES, StageCode
+from cbvc_jax.presets import KEYFRAME, Preset
+from cbvc_jax.training.precision import compute_dtype, computing_in, rounded
+from cbvc_jax.training.sharding import ROWS, Layout, single
+from cbvc_jax.training.state import Config, config_preset
+
+
+class Schedule(NamedTuple):
+    """What changes from step to step without compiling anew.
+
+    Attributes:
+      starts: the chunk is the first of its session: predicted frames start from its keyframe.
+      key_stages, predicted_stages: stages that quantise, for either kind of frame; the rest pass latents through.
+    """
+
+    starts: Bool[Array, ""] | bool = True
+    key_stages: Int[Array, ""] | int = STAGES
+    predicted_stages: Int[Array, ""] | int = STAGES
+
+    def stages(self, kind: str) -> Int[Array, ""] | int:
+        """Stages that quantise frames of `kind`."""
+        return self.key_stages if kind == KEYFRAME else self.predicted_stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How a chunk is computed. None of it changes what is computed, but for rounding.
+
+    Attributes:
+      unroll: write the scan's steps out: on a CPU, convolutions run several times slower inside a compiled loop.
+      reference_gradient: share of the gradient that goes from a predicted frame to the one before.
+      remat: keep only latents between frames; the backward pass computes each frame's activations again.
+      dtype: of activations in the networks.
+    """
+
+    unroll: bool = False
+    reference_gradient: float = 1.0
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+
+def mode_of(config: Config) -> Mode:
+    """The mode that a configuration asks for."""
+    return Mode(config.unroll, config.reference_gradient, config.remat, compute_dtype(config.compute))
+
+
+class Chunk(NamedTuple):
+    """What a chunk's forward pass gives.
+
+    Attributes:
+      x_hat: reconstructions.
+      codes: by kind of frame, with a leading time axis.
+      y, y_hat: latents, before and after quantisation.
+    """
+
+    x_hat: Float[Array, "b t h w 3"]
+    codes: dict[str, list[StageCode]]
+    y: Float[Array, "b t h8 w8 c"]
+    y_hat: Float[Array, "b t h8 w8 c"]
+
+
+# Codes have the batch on their second axis.
+CHUNK_SPECS: Any = Chunk(ROWS, P(None, *ROWS), ROWS, ROWS)  # pyright: ignore[reportArgumentType]
+
+
+def run_chunk(
+    config: Config,
+    params: Params,
+    codebooks: CodebookSet,
+    x: Float[Array, "b t h w 3"],
+    y_ref: Float[Array, "b h8 w8 c"],
+    rate: str,
+    schedule: Schedule,
+    layout: Layout | None = None,
+) -> Chunk:
+    """The codec over one chunk, differentiable; codes are those that an encoder would send.
+
+    No frame of it needs another clip of the batch: each device of `layout` works on its own clips.
+    """
+    preset, mode = config_preset(config), mode_of(config)
+
+    def run(shared, rows):
+        return _run_clips(preset, mode, *shared, *rows, rate=rate)
+
+    shared = (params, codebooks, Schedule(*map(jnp.asarray, schedule)))
+    return (layout or single()).row_by_row(run, CHUNK_SPECS)(shared, (x, y_ref))
+
+
+def _run_clips(preset: Preset, mode: Mode, params, codebooks, schedule: Schedule, x, y_ref, *, rate: str) -> Chunk:
+    model, variables = CodecModel(preset), {"params": rounded(params, mode.dtype)}
+    t = x.shape[1]
+
+    def kept(function: Callable) -> Callable:
+        return jax.checkpoint(function, prevent_cse=mode.unroll) if mode.remat else function
+
+    def frame_code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
+        stages = schedule.stages(kind)
+        codes: Any = model.apply(variables, y_now, y_ref, codebooks[kind], kind, None, stages, method="encode")
+        codewords = rounded([c.codewords for c in codes], mode.dtype)
+        y_hat: Any = model.apply(variables, codewords, y_ref, kind, method="restore")
+        return codes, y_hat.astype(jnp.float32)
+
+    def code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
+        return kept(lambda y_now, y_ref: frame_code(y_now, y_ref, kind))(y_now, y_ref)
+
+    with computing_in(mode.dtype):
+        y = _each_frame(model, variables, "latents", mode, x)
+        latents = y
+        y = y.swapaxes(0, 1)
+        key_codes, y_key = code(y[0], None, KEYFRAME)
+        codes = {KEYFRAME: jax.tree.map(lambda a: a[None], key_codes)}
+        y_hat = y_key[None]
+        if t > 1:
+
+            def predict(y_ref: Array, y_now: Array):
+                share = mode.reference_gradient
+                y_ref = share * y_ref + (1.0 - share) * jax.lax.stop_gradient(y_ref)
+                frame_codes, y_hat = code(y_now, y_ref, rate)
+                return y_hat, (frame_codes, y_hat)
+
+            first = jnp.where(schedule.starts | _has_drifted(y_ref, y_key), y_key, y_ref)
+            _, (codes[rate], predicted) = jax.lax.scan(predict, first, y[1:], unroll=mode.unroll)
+            y_hat = jnp.concatenate([y_hat, predicted])
+        y_hat = y_hat.swapaxes(0, 1)
+        x_hat = _each_frame(model, variables, "picture", mode, y_hat)
+    return Chunk(x_hat.reshape(x.shape), codes, latents, y_hat)
+
+
+def _each_frame(model: CodecModel, variables: Any, method: str, mode: Mode, frames: Array) -> Array:
+    """E or D of every frame, float32: all at once, or one position of the chunk after the other to save memory."""
+    b, t = frames.shape[:2]
+
+    def apply(frames: Array) -> Array:
+        out: Any = model.apply(variables, frames.astype(mode.dtype), method=method)
+        return out.astype(jnp.float32)
+
+    if not mode.remat:
+        out = apply(frames.reshape(b * t, *frames.shape[2:]))
+        return out.reshape(b, t, *out.shape[1:])
+    apply = jax.checkpoint(apply, prevent_cse=mode.unroll)
+    _, out = jax.lax.scan(lambda _, frame: (None, apply(frame)), None, frames.swapaxes(0, 1), unroll=mode.unroll)
+    return out.swapaxes(0, 1)
+
+
+def pictures(
+    config: Config, params: Params, y: Float[Array, "b t h8 w8 c"], layout: Layout
+) -> Float[Array, "b t h w 3"]:
+    """D of any latents, device by device."""
+    preset, mode = config_preset(config), mode_of(config)
+
+    def run(params, y):
+        with computing_in(mode.dtype):
+            return _each_frame(CodecModel(preset), {"params": rounded(params, mode.dtype)}, "picture", mode, y)
+
+    return layout.row_by_row(run, ROWS)(params, y)
+
+
+def _has_drifted(y_ref: Float[Array, "b h w c"], y_key: Float[Array, "b h w c"]) -> Bool[Array, "b 1 1 1"]:
+    """Clips whose carried latents are farther from the keyframe's, of the same frame, than those from zero.
+
+    Early in training a chain of predictions may run away; such a clip starts again from its keyframe.
+    """
+    axes = (1, 2, 3)
+    distance = jnp.sum(jnp.square(y_ref - y_key), axis=axes, keepdims=True)
+    return ~(distance <= jnp.sum(jnp.square(y_key), axis=axes, keepdims=True))
