@@ -64,6 +64,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.reference_gradient = 1.0
     # Largest global norm of the gradient.
     config.clip_norm = 1.0
+    # A step on several frames whose gradient is longer than this is skipped, like one that is not finite: a chain of
+    # predictions has run away in some clip, which would decide the direction of the clipped gradient.
+    config.max_norm = float("inf")
 
     config.codebook = ml_collections.ConfigDict()
     # Codewords of each stage for keyframes, and for predicted frames of every rate; empty: the preset's.
@@ -105,7 +108,7 @@ def get_config() -> ml_collections.ConfigDict:
     # Steps between checkpoints, and how many of the last ones are kept; the one with the best PSNR stays as well.
     config.checkpoint_every = 500
     config.keep_checkpoints = 2
-    # Steps in a row with a gradient that is not finite before training gives up; each is skipped and counted.
+    # Steps in a row with a gradient that is not finite, or too long, before training gives up; each is counted.
     config.max_skipped = 20
     return config
 

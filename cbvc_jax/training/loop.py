@@ -39,7 +39,7 @@ def train(config: Config, workdir: str | Path, stop_after_s: float | None = None
     Raises:
       UsageError: there is no data, or the devices do not divide a batch.
       CheckpointError: a checkpoint cannot be written, or none can be read.
-      TrainingError: too many steps in a row had a gradient that is not finite.
+      TrainingError: too many steps in a row had a gradient that is not finite or longer than max_norm.
     """
     stop = _Stop(stop_after_s)
     layout = make_layout(config.mesh.fsdp)
@@ -97,7 +97,9 @@ def _run_phase(state, config, phase, start, clips, layout, watch, checkpoints, s
         watch.add(rate, metrics)
         skipped = skipped + 1 if bool(metrics["skipped"]) else 0
         if skipped >= config.max_skipped:
-            raise TrainingError(f"step {step}: {skipped} steps in a row had a gradient that is not finite; lower lr")
+            raise TrainingError(
+                f"step {step}: {skipped} steps in a row had a gradient that is not finite or too long; lower lr"
+            )
         if step % config.log_every == 0:
             watch.write(step, state)
             checkpoints.check()

@@ -41,16 +41,19 @@ def make_step(config: Config, rate: str, layout: Layout | None = None):
         new_trained: Any = optax.apply_updates(trained, updates)
         params, gradient_books = new_trained
         codebooks, averages, health = _learn_codebooks(state, gradient_books, seen, config, schedule)
-        finite = jnp.isfinite(seen.metrics["loss"]) & jnp.isfinite(optax.global_norm(grads))
+        norm = optax.global_norm(grads)
+        # A frame alone has no chain that could run away.
+        limit = config.max_norm if frames.shape[1] > 1 else jnp.inf
+        sound = jnp.isfinite(seen.metrics["loss"]) & jnp.isfinite(norm) & (norm <= limit)
         new = state.replace(
             params=params, codebooks=codebooks, averages=averages, opt_state=opt_state, y_ref=seen.y_last
         )
-        # A step that is not finite changes nothing; the loop counts such steps and stops when they persist.
-        new = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        # A step that is not finite, or too long, changes nothing; the loop counts such steps and stops if they persist.
+        new = jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, state)
         metrics = {
             **seen.metrics,
-            "grad_norm": optax.global_norm(grads),
-            "skipped": ~finite,
+            "grad_norm": norm,
+            "skipped": ~sound,
             **health,
         }
         return new.replace(step=state.step + 1), metrics
