@@ -27,7 +27,7 @@ from cbvc_jax.bitstream import STREAM_CODINGS, StreamCoding, StreamHeader, Strea
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import padded_size, stage_grids
 from cbvc_jax.model import CodecModel
-from cbvc_jax.modules.search import IndexCosts, look_up
+from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.pricing import IndexPricer
@@ -93,7 +93,9 @@ def _fill_costs(costs: IndexCosts, rows: int, cols: int) -> IndexCosts:
     """Costs of the indices that are sent, for all that are searched."""
     if costs.of_index.ndim > 2:
         costs = costs._replace(of_index=_fill(costs.of_index, rows, cols))
-    return IndexCosts(costs.of_index, *(None if c is None else _fill(c, rows, cols) for c in costs[1:]))
+    if costs.repeats is not None:
+        costs = costs._replace(repeats=Repeats(*(_fill(c, rows, cols) for c in costs.repeats)))
+    return costs
 
 
 def _fill(maps: Array, rows: int, cols: int) -> Array:

@@ -18,7 +18,7 @@ from cbvc_jax.bitstream import IndexMaps, IndexTables, PayloadLayout
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.bitstream.frequencies import Chances, Integers
 from cbvc_jax.bitstream.rans import SCALE_BITS
-from cbvc_jax.modules.search import IndexCosts
+from cbvc_jax.modules.search import IndexCosts, Repeats
 from cbvc_jax.presets import KEYFRAME, Preset
 
 
@@ -65,7 +65,7 @@ def _stage_costs(chances: Chances, price: float) -> IndexCosts:
         return IndexCosts(of_index)
     previous, repeat = chances.previous.astype(np.int32), cost(chances.hits)
     change = cost((1 << SCALE_BITS) - chances.hits)
-    return IndexCosts(of_index, *(jnp.asarray(_batched(maps)) for maps in (previous, repeat, change)))
+    return IndexCosts(of_index, Repeats(*(jnp.asarray(_batched(maps)) for maps in (previous, repeat, change))))
 
 
 def _batched(maps: np.ndarray) -> np.ndarray:

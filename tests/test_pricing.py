@@ -48,9 +48,9 @@ def paid(costs, maps):
     index = maps.transpose(1, 2, 0)[None].astype(np.int64)
     table = np.broadcast_to(costs.of_index, (*index.shape, costs.of_index.shape[-1]))
     bits = np.take_along_axis(table, index[..., None], -1)[..., 0]
-    if costs.previous is None:
+    if costs.repeats is None:
         return bits
-    return np.where(index == costs.previous, costs.of_repeat, bits + costs.of_change)
+    return np.where(index == costs.repeats.previous, costs.repeats.of_repeat, bits + costs.repeats.of_change)
 
 
 def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):

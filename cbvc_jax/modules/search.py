@@ -23,19 +23,30 @@ RUN = 64
 """Codewords whose best score is taken before any index is looked for."""
 
 
+class Repeats(NamedTuple):
+    """Indices that were sent in the frame before, and cost something else therefore.
+
+    Attributes:
+      previous: the index at each position.
+      of_repeat: what that one costs there.
+      of_change: what any other costs on top.
+    """
+
+    previous: Int[Array, "b h w g"]
+    of_repeat: Float[Array, "b h w g"]
+    of_change: Float[Array, "b h w g"]
+
+
 class IndexCosts(NamedTuple):
     """What the indices of a stage cost, in squared distance: bits times the price of a bit.
 
     Attributes:
       of_index: of each index, at each position where it depends on that ("b h w g k"), or everywhere ("g k").
-      previous: the index at each position that costs `of_repeat` there, because it was sent in the frame before; any
-        other costs `of_change` on top. None: there is none.
+      repeats: where the frame before is referred to.
     """
 
     of_index: Float[Array, "*b g k"]
-    previous: Int[Array, "b h w g"] | None = None
-    of_repeat: Float[Array, "b h w g"] | None = None
-    of_change: Float[Array, "b h w g"] | None = None
+    repeats: Repeats | None = None
 
 
 def _search_block(
@@ -106,8 +117,9 @@ def rated_search(
         for g in range(codebook.shape[0])
     ]
     best = jnp.stack(flat, axis=-1).reshape(z.shape[:-1])
-    if costs.previous is None:
+    if costs.repeats is None:
         return best
+    previous, of_repeat, of_change = costs.repeats
 
     def distance(indices: Array) -> Array:
         return jnp.sum(jnp.square(z - look_up(indices, codebook)), axis=-1)
@@ -116,8 +128,8 @@ def rated_search(
         paid = jnp.stack([of_index[g][best[..., g]] for g in range(codebook.shape[0])], axis=-1)
     else:
         paid = jnp.take_along_axis(of_index, best[..., None], axis=-1)[..., 0]
-    repeat = distance(costs.previous) + costs.of_repeat <= distance(best) + paid + costs.of_change
-    return jnp.where(repeat, costs.previous, best)
+    repeat = distance(previous) + of_repeat <= distance(best) + paid + of_change
+    return jnp.where(repeat, previous, best)
 
 
 def look_up(indices: Int[Array, "b h w g"], codebook: Float[Array, "g k d"]) -> Float[Array, "b h w g d"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, UInt8
+import numpy.typing as npt
 
 CUT_LEVEL = 20.0
 """Mean change of the small picture, in 8-bit levels, below which there is no cut."""
@@ -17,11 +17,11 @@ class CutDetector:
     """Looks at one frame after the other."""
 
     def __init__(self) -> None:
-        self._last: Float[np.ndarray, "h w"] | None = None
+        self._last: npt.NDArray[np.float32] | None = None
         self._change: float | None = None
 
-    def push(self, frame: UInt8[np.ndarray, "h w 3"]) -> bool:
-        """Whether a new scene begins with `frame`; never at the first two, since it takes a change to compare with."""
+    def push(self, frame: npt.NDArray[np.uint8]) -> bool:
+        """Whether a new scene begins with `frame`, RGB [height, width, 3]; never at the first two frames."""
         small = _small(frame)
         last, before, self._last, self._change = self._last, self._change, small, None
         if last is None or last.shape != small.shape:
@@ -30,8 +30,8 @@ class CutDetector:
         return before is not None and self._change > max(CUT_LEVEL, CUT_RATIO * (before + 1.0))
 
 
-def _small(frame: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h8 w8"]:
-    """Mean luma of blocks, fewer where the frame is smaller than one."""
+def _small(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Mean luma of blocks [height / 8, width / 8]."""
     height, width = (side // REDUCTION * REDUCTION or side for side in frame.shape[:2])
     blocks = (max(1, height // REDUCTION), max(1, width // REDUCTION))
     # Means over whole blocks of 8-bit values first: converting every pixel to float takes longer than all the rest.

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbvc_jax.modules import search as module
-from cbvc_jax.modules.search import IndexCosts, fill_grid, look_up, rated_search, search, search_group, straight_through
+from cbvc_jax.modules.search import (
+    IndexCosts,
+    Repeats,
+    fill_grid,
+    look_up,
+    rated_search,
+    search,
+    search_group,
+    straight_through,
+)
 
 from .weights import normal
 
@@ -116,10 +125,12 @@ def total_costs(z, codebook, costs: IndexCosts):
     """|z - c_k|^2 plus cost for every position, group and codeword, in float64."""
     d = ((z.astype(np.float64)[..., None, :] - codebook.astype(np.float64)) ** 2).sum(-1)
     d += costs.of_index
-    if costs.previous is not None:
-        plain = d + costs.of_change[..., None]
-        repeat = d - costs.of_index + costs.of_repeat[..., None]
-        d = np.where(np.arange(codebook.shape[1]) == costs.previous[..., None], np.minimum(plain, repeat), plain)
+    if costs.repeats is not None:
+        plain = d + costs.repeats.of_change[..., None]
+        repeat = d - costs.of_index + costs.repeats.of_repeat[..., None]
+        d = np.where(
+            np.arange(codebook.shape[1]) == costs.repeats.previous[..., None], np.minimum(plain, repeat), plain
+        )
     return d
 
 
@@ -136,12 +147,12 @@ def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_positi
         rng.uniform(0, 2, where).astype(np.float32),
         rng.uniform(0, 9, where).astype(np.float32),
     )
-    costs = IndexCosts(of_index, *maps) if with_previous else IndexCosts(of_index)
+    costs = IndexCosts(of_index, Repeats(*maps)) if with_previous else IndexCosts(of_index)
     found = np.asarray(jax.jit(rated_search)(z, codebook, costs))
     totals = total_costs(z, codebook, costs)
     excess = np.take_along_axis(totals, found[..., None], -1)[..., 0] - totals.min(-1)
     assert excess.max() < 1e-4
     nearest = np.asarray(search(z, codebook))
     assert (found != nearest).any()
-    free = jax.tree.map(np.zeros_like, costs)._replace(previous=None)
+    free = jax.tree.map(np.zeros_like, costs)._replace(repeats=None)
     np.testing.assert_array_equal(np.asarray(rated_search(z, codebook, free)), nearest)
