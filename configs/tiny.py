@@ -9,20 +9,16 @@ def get_config() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.preset = "tiny"
     config.rates = ("high", "medium", "low")
-    config.distortion = "log_mse"
-    config.autoencoding = 0.5
-    config.alignment = 0.4
-    config.reference_gradient = 0.2
-    config.max_norm = 15.0
-    config.codebook.commitment = 0.01
-    config.lr = 8e-4
-    config.lr_decay = 0.4
+    config.lr = 1.5e-3
+    config.lr_warmup = 200
+    config.lr_decay = 0.5
+    config.reference_gradient = 0.7
     config.unroll = True
     config.phases = ml_collections.ConfigDict(
         {
             "keyframes": base.phase(steps=2500, batch=32, frames=1, crop=128, still_share=0.5, key_warmup=400),
             "gops": base.phase(
-                steps=5000, batch=6, frames=7, chunks=4, crop=128, still_share=0.15, predicted_warmup=150
+                steps=6000, batch=6, frames=7, chunks=4, crop=128, still_share=0.15, predicted_warmup=200
             ),
         }
     )
