@@ -40,7 +40,10 @@ def test_the_streams_are_those_of_the_bundled_model(model):
     assert {file.stem for file in FOLDER.glob("*.cbv")} == set(STREAMS)
 
 
-@pytest.mark.parametrize("name", STREAMS)
+QUICK = ("priced", "odd")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in STREAMS])
 def test_a_stream_decodes_as_it_did(model, name):
     assert_same_pictures(decoded((FOLDER / f"{name}.cbv").read_bytes(), model), name)
 

@@ -103,6 +103,7 @@ def test_a_longer_run_begins_like_a_shorter_one(config):
     assert [float(rate(n)) for n in range(7)] == [float(longer(n)) for n in range(7)]
 
 
+@pytest.mark.slow
 def test_autoencoding_teaches_the_decoder_latents_that_no_quantiser_has_touched(config, frames):
     def picture_error(weight: float) -> float:
         config.autoencoding = weight
