@@ -21,7 +21,7 @@ HIGHEST_PRICE = 20000.0
 LOWEST_PRICE = 100.0
 """Prices at the ends of the scale, but that the best quality has a price of 0. In between they fall exponentially."""
 SPANS: dict[str, tuple[float, float]] = {"low": (0.0, 26.0), "medium": (26.0, 50.0), "high": (50.0, 100.0)}
-"""Part of the scale that each rate serves, where a model has all three: that with the least error + price x bits there."""
+"""Part of the scale that each rate serves, where a model has all three: that of least error + price x bits there."""
 HYSTERESIS = 4.0
 """How far beyond its part of the scale a rate goes on, since changing it costs what the index coding has learned."""
 LOG_BITS_PER_QUALITY = 0.025
