@@ -104,6 +104,11 @@ def _fill(maps: Array, rows: int, cols: int) -> Array:
     return jnp.pad(maps, ((0, 0), (0, rows - maps.shape[1]), (0, cols - maps.shape[2]), *rest), mode="edge")
 
 
+def _filled(indices: list[Array], padded: tuple[int, int]) -> list[Int32[Array, "1 rows cols g"]]:
+    """Indices of the padded frame from those that are sent."""
+    return [_fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, indices, y_ref):
     """Squared error in the picture, in 8-bit levels, for a unit of squared distance in each stage's codewords.
@@ -111,7 +116,7 @@ def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, ind
     Measured by adding noise to them, half as strong as they are themselves.
     """
     model, variables = CodecModel(preset), {"params": params}
-    full = [_fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
+    full = _filled(indices, padded)
     codewords = [look_up(i, codebook) for i, codebook in zip(full, codebooks, strict=True)]
 
     def picture(codewords: list[Array]) -> Array:
@@ -130,7 +135,7 @@ def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, ind
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref):
-    full = [_fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
+    full = _filled(indices, padded)
     return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, method="decode")
 
 

@@ -10,6 +10,7 @@ from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.model import init_params
 from cbvc_jax.presets import Preset, get_preset
 from cbvc_jax.weights import Model, load_model, save_model
+from tests.mini_preset import MINI
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,21 +35,7 @@ def model(model_folder) -> Model:
 @pytest.fixture(scope="session")
 def mini_preset() -> Preset:
     """A preset that trains, exports and compiles in seconds."""
-    return Preset(
-        name="mini",
-        blocks="compact",
-        latent_channels=16,
-        stage_channels=16,
-        codeword_dim=4,
-        key_sizes=(32, 16, 8),
-        predicted_sizes=(("high", (32, 16, 8)), ("low", (8, 16, 8))),
-        heads=2,
-        head_dim=8,
-        encoder_depth=0,
-        decoder_depth=1,
-        context_depth=1,
-        quantizer_depth=0,
-    )
+    return MINI
 
 
 @pytest.fixture(scope="session")

@@ -107,8 +107,10 @@ def _control(args: argparse.Namespace, info: VideoInfo, model: Model, count: int
 
 
 def _why(control: RateControl) -> str:
-    if control.quality <= 0.0:
+    from cbvc_jax.rate_control import MAX_QUALITY, MIN_QUALITY
+
+    if control.quality <= MIN_QUALITY:
         return "this model needs as many at the least"
-    if control.quality >= 100.0:
+    if control.quality >= MAX_QUALITY:
         return "this model has no use for more"
     return "it ended before they were made up for"

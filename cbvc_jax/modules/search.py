@@ -125,7 +125,7 @@ def rated_search(
         return jnp.sum(jnp.square(z - look_up(indices, codebook)), axis=-1)
 
     if of_index.ndim == 2:
-        paid = jnp.stack([of_index[g][best[..., g]] for g in range(codebook.shape[0])], axis=-1)
+        paid = look_up(best, of_index[..., None])[..., 0]
     else:
         paid = jnp.take_along_axis(of_index, best[..., None], axis=-1)[..., 0]
     repeat = distance(previous) + of_repeat <= distance(best) + paid + of_change

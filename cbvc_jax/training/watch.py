@@ -21,6 +21,7 @@ from cbvc_jax.geometry import STAGE_STRIDES
 from cbvc_jax.training.codebooks import usage_and_perplexity
 from cbvc_jax.training.state import Config, TrainState
 from cbvc_jax.training.step import Metrics
+from cbvc_jax.video.atomic import write_whole
 
 MEANS = ("loss", "commitment", "misfit", "autoencoding", "grad_norm", "skipped")
 BY_STAGE = ("restarts/", "batch_perplexity/")
@@ -71,7 +72,7 @@ class Watch:
         """Forgets lines after `step`, the run's last checkpoint, and takes up the window that was open there."""
         if self.lines.exists():
             kept = [s for s in self.lines.read_text().splitlines(True) if s.endswith("\n") and _step_of(s) <= step]
-            _replace(self.lines, "".join(kept))
+            write_whole(self.lines, "".join(kept))
         if self.open_windows.exists():
             self.saved = {k: v for k, v in json.loads(self.open_windows.read_text()).items() if int(k) <= step}
             self.window = list(self.saved.get(str(step), []))
@@ -132,7 +133,7 @@ class Watch:
         self.saved[str(step)] = list(self.window)
         self.saved = dict(sorted(self.saved.items(), key=lambda item: int(item[0]))[-KEPT_WINDOWS:])
         if self.writes:
-            _replace(self.open_windows, json.dumps(self.saved))
+            write_whole(self.open_windows, json.dumps(self.saved))
 
     def close(self) -> None:
         self.writer.close()
@@ -146,9 +147,3 @@ def collapsed(values: dict[str, float], below: float) -> list[str]:
 
 def _step_of(line: str) -> int:
     return json.loads(line)["step"]
-
-
-def _replace(path: Path, text: str) -> None:
-    fresh = path.with_suffix(".tmp")
-    fresh.write_text(text)
-    fresh.replace(path)

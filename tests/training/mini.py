@@ -19,29 +19,14 @@ from cbvc_jax import presets
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.data.batches import BatchShape, ClipBatches
 from cbvc_jax.data.clips import Clip
-from cbvc_jax.presets import Preset
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.sharding import Layout, make_layout
 from cbvc_jax.training.start import start_codebooks
 from cbvc_jax.training.state import config_preset, empty_reference, init_state
 from cbvc_jax.training.step import make_step
 from configs import base
+from tests.mini_preset import MINI
 
-MINI = Preset(
-    name="mini",
-    blocks="compact",
-    latent_channels=16,
-    stage_channels=16,
-    codeword_dim=4,
-    key_sizes=(32, 16, 8),
-    predicted_sizes=(("high", (32, 16, 8)), ("low", (8, 16, 8))),
-    heads=2,
-    head_dim=8,
-    encoder_depth=0,
-    decoder_depth=1,
-    context_depth=1,
-    quantizer_depth=0,
-)
 BATCH = 8
 
 

@@ -1,0 +1,21 @@
+"""The preset of most tests: it trains, exports and compiles in seconds."""
+
+from __future__ import annotations
+
+from cbvc_jax.presets import Preset
+
+MINI = Preset(
+    name="mini",
+    blocks="compact",
+    latent_channels=16,
+    stage_channels=16,
+    codeword_dim=4,
+    key_sizes=(32, 16, 8),
+    predicted_sizes=(("high", (32, 16, 8)), ("low", (8, 16, 8))),
+    heads=2,
+    head_dim=8,
+    encoder_depth=0,
+    decoder_depth=1,
+    context_depth=1,
+    quantizer_depth=0,
+)
