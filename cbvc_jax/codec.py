@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 import jax
@@ -23,14 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
-from cbvc_jax.bitstream import STREAM_CODINGS, StreamCoding, StreamHeader, StreamWriter
+from cbvc_jax.bitstream import STREAM_CODINGS, Chances, StreamCoding, StreamHeader, StreamWriter
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import padded_size, stage_grids
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
-from cbvc_jax.pricing import IndexPricer
+from cbvc_jax.pricing import index_costs
 from cbvc_jax.rate_control import RateControl
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.video.cuts import CutDetector
@@ -39,6 +39,7 @@ from cbvc_jax.weights import Model
 DEFAULT_GOP = 32
 DEFAULT_CODING: StreamCoding = "adaptive"
 Frame = UInt8[np.ndarray, "h w 3"]
+GetChances = Callable[[str], list[Chances] | None]
 IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
 
 
@@ -153,8 +154,8 @@ class Encoder:
       height, width: of every frame, in pixels.
       rate: codebooks of predicted frames: "high", "medium" or "low".
       gop: a keyframe at least every so many frames.
-      price: lambda, the squared error that a bit has to save, in 8-bit levels; 0 sends the nearest codewords. It counts
-        bits of the adaptive index coding, and may be changed between frames.
+      price: lambda, the squared error that a bit has to save, in 8-bit levels; 0 sends the nearest codewords. It may be
+        changed between frames.
       cuts: a keyframe where a new scene begins, too.
     """
 
@@ -173,22 +174,24 @@ class Encoder:
         model.preset.codebook_sizes(rate)
         self.rate, self.gop, self.price = rate, gop, price
         self._programs = _Programs(model, height, width)
-        self._pricer = IndexPricer(model.preset, height, width)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
         self._position = 0
         self._y_ref: Array | None = None
 
-    def push(self, frame: Frame, *, rate: str | None = None, keyframe: bool = False) -> CodedFrame:
+    def push(
+        self, frame: Frame, *, rate: str | None = None, keyframe: bool = False, chances: GetChances | None = None
+    ) -> CodedFrame:
         """Codes the next frame.
 
         Args:
           frame: uint8 RGB [height, width, 3].
           rate: of this frame, if it is predicted; the encoder's otherwise.
           keyframe: start a new GOP here.
+          chances: of the frame's indices, which a price needs: the method of the writer that has all frames so far.
 
         Raises:
-          UsageError: the frame has another size or type.
+          UsageError: the frame has another size or type, or there is a price and no `chances`.
         """
         expected = (self._programs.height, self._programs.width, 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -199,21 +202,23 @@ class Encoder:
             self._position, self._y_ref, kind = 0, None, KEYFRAME
         else:
             kind = rate or self.rate
-        indices = self._search(frame, kind)
+        indices = self._search(frame, kind, chances)
         self._y_ref = self._programs.restore(indices, self._y_ref, kind)
         self._position += 1
         maps = tuple(np.asarray(i)[0].transpose(2, 0, 1) for i in indices)
-        self._pricer.update(kind, maps)
         return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps)
 
-    def _search(self, frame: Frame, kind: str) -> list[Array]:
+    def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> list[Array]:
         programs, y_ref = self._programs, self._y_ref
-        if not self.price:
+        if self.price and chances is None:
+            raise UsageError("a price needs the chances of indices: pass the `chances` of the stream's writer")
+        likely = chances(kind) if self.price and chances else None
+        if likely is None:
             return programs.search(frame, y_ref, kind)
         if kind not in self._sensitivity:
             nearest = programs.search(frame, y_ref, kind)
             self._sensitivity[kind] = np.asarray(programs.sensitivity(nearest, y_ref, kind))
-        return programs.search(frame, y_ref, kind, self._pricer.costs(kind, self.price, self._sensitivity[kind]))
+        return programs.search(frame, y_ref, kind, index_costs(likely, self.price, self._sensitivity[kind]))
 
     def reconstruction(self) -> Frame:
         """The last frame as a decoder will show it, uint8 [height, width, 3]."""
@@ -311,7 +316,7 @@ def encode(
                 setting = control.setting()
                 encoder.rate, encoder.price = setting.rate, setting.price
             before = writer.size_bytes if writer.frames else 0
-            coded = encoder.push(frame.rgb)
+            coded = encoder.push(frame.rgb, chances=writer.chances)
             writer.write(coded.kind, coded.rate, frame.timestamp - shift, coded.indices)  # pyright: ignore
             if control is not None:
                 control.update(8 * (writer.size_bytes - before), coded.kind == "key")

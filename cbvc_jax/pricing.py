@@ -1,6 +1,6 @@
 """What indices cost an encoder: bits, as the index coding will charge them, at the price of a bit.
 
-    frames sent --AdaptiveCoder--> chances of each index --> bits --x lambda / sensitivity--> IndexCosts --> search
+    frames sent --StreamWriter--> chances of each index --> bits --x lambda / sensitivity--> IndexCosts --> search
 
 lambda is the squared error, in 8-bit levels, that one bit has to save; a stage's sensitivity is the squared error in
 the picture that a unit of squared distance in its search makes, both as means over R, G and B. Floating point is free
@@ -14,45 +14,23 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from cbvc_jax.bitstream import IndexMaps, IndexTables, PayloadLayout
-from cbvc_jax.bitstream.adaptive import AdaptiveCoder
-from cbvc_jax.bitstream.frequencies import Chances, Integers
+from cbvc_jax.bitstream import Chances
+from cbvc_jax.bitstream.frequencies import Integers
 from cbvc_jax.bitstream.rans import SCALE_BITS
 from cbvc_jax.modules.search import IndexCosts, Repeats
-from cbvc_jax.presets import KEYFRAME, Preset
 
 
-class IndexPricer:
-    """Knows the state of the index coding at the next frame of a stream.
+def index_costs(
+    chances: Sequence[Chances], price: float, sensitivity: Sequence[float] | np.ndarray
+) -> list[IndexCosts]:
+    """Costs of the next frame's indices, a stage each, for a batch of one.
 
     Args:
-      preset: of the model.
-      height, width: of the frames.
-      tables: initial tables of the model, if the stream is coded with them.
+      chances: of each stage, from `StreamWriter.chances`.
+      price: lambda, squared 8-bit levels a bit.
+      sensitivity: of each stage, squared 8-bit levels for a unit of squared distance.
     """
-
-    def __init__(self, preset: Preset, height: int, width: int, tables: IndexTables | None = None):
-        kinds = (KEYFRAME, *preset.rates)
-        layouts = {kind: PayloadLayout(height, width, preset.codebook_sizes(kind)) for kind in kinds}
-        self._coder = AdaptiveCoder(layouts, tables)
-
-    def costs(self, kind: str, price: float, sensitivity: Sequence[float] | np.ndarray) -> list[IndexCosts] | None:
-        """Of the next frame's indices, a stage each, for a batch of one; None where every index costs the same.
-
-        Args:
-          kind: "key" or a rate.
-          price: lambda, squared 8-bit levels a bit.
-          sensitivity: of each stage, squared 8-bit levels for a unit of squared distance.
-        """
-        tables = self._coder.has_tables
-        if kind == KEYFRAME and not tables:
-            return None
-        chances = self._coder.chances(kind, tables=tables)
-        return [_stage_costs(c, price / max(s, 1e-12)) for c, s in zip(chances, sensitivity, strict=True)]
-
-    def update(self, kind: str, indices: IndexMaps) -> None:
-        """Takes note of the frame that was sent."""
-        self._coder.update(kind, indices)
+    return [_stage_costs(c, price / max(s, 1e-12)) for c, s in zip(chances, sensitivity, strict=True)]
 
 
 def _stage_costs(chances: Chances, price: float) -> IndexCosts:

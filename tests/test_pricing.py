@@ -10,7 +10,8 @@ import pytest
 
 from cbvc_jax.bitstream import StreamWriter
 from cbvc_jax.codec import Decoder, Encoder, stream_header
-from cbvc_jax.pricing import IndexPricer
+from cbvc_jax.errors import UsageError
+from cbvc_jax.pricing import index_costs
 from cbvc_jax.video import VideoInfo
 
 SIZE = (48, 80)
@@ -28,19 +29,18 @@ def test_costs_of_a_frame_are_about_its_coded_bits(model, rate):
     info = VideoInfo(256, 192, Fraction(1, 25))
     writer = StreamWriter(io.BytesIO(), stream_header(model, info))
     layouts = writer.header.layouts()
-    pricer = IndexPricer(model.preset, 192, 256)
     rng = np.random.default_rng(0)
     for n in range(12):
         kind = "key" if n == 0 else rate
         maps = random_maps(rng, layouts[kind], 0.3)
-        costs = pricer.costs(kind, 1.0, (1.0, 1.0, 1.0))
+        chances = writer.chances(kind)
+        costs = None if chances is None else index_costs(chances, 1.0, (1.0, 1.0, 1.0))
         record_bytes = writer.write("key" if n == 0 else "predicted", kind, n, maps)
         if n == 0:
             assert costs is None
         elif n > 8:
             bits = sum(float(np.sum(paid(stage, m))) for stage, m in zip(costs, maps, strict=True))
             assert bits / 8 == pytest.approx(record_bytes, rel=0.2, abs=14)
-        pricer.update(kind, maps)
 
 
 def paid(costs, maps):
@@ -63,7 +63,7 @@ def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
         error = 0.0
         with StreamWriter(file, stream_header(model, info)) as writer:
             for n, frame in enumerate(moving(8, *SIZE)):
-                coded = encoder.push(frame)
+                coded = encoder.push(frame, chances=writer.chances)
                 writer.write(coded.kind, coded.rate, n, coded.indices)
                 shown = decoder.push(coded.rate, coded.indices)
                 np.testing.assert_array_equal(np.asarray(shown), encoder.reconstruction())
@@ -73,3 +73,8 @@ def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
     (plain_bytes, plain), (priced_bytes, priced) = run(0.0), run(1e9)
     assert priced_bytes < 0.8 * plain_bytes
     assert plain != priced
+
+
+def test_a_price_without_chances_is_refused(model, moving):
+    with pytest.raises(UsageError, match="chances"):
+        Encoder(model, *SIZE, price=1.0).push(moving(1, *SIZE)[0])

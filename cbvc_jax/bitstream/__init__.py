@@ -3,6 +3,7 @@
 from cbvc_jax.bitstream.adaptive import IndexTables
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.framing import CODINGS, Coding
+from cbvc_jax.bitstream.frequencies import Chances
 from cbvc_jax.bitstream.header import (
     COLOR_MATRICES,
     COLOR_RANGES,
@@ -28,6 +29,7 @@ __all__ = [
     "STREAM_CODINGS",
     "VERSION",
     "BitstreamError",
+    "Chances",
     "Coding",
     "ColorMatrix",
     "ColorRange",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder, IndexTables
 from cbvc_jax.bitstream.framing import Coding, Progress, RecordHead, coded_head, end_head, key_head, predicted_head
+from cbvc_jax.bitstream.frequencies import Chances
 from cbvc_jax.bitstream.header import StreamHeader
 from cbvc_jax.bitstream.packing import IndexMaps
 from cbvc_jax.bitstream.source import VARINT_LIMIT
@@ -46,6 +47,15 @@ class StreamWriter:
         packed = header.pack()
         self._progress = Progress.start(header, zlib.crc32(packed[:-4]))
         self._emit(packed)
+
+    def chances(self, rate: str) -> list[Chances] | None:
+        """How likely each index of each stage is in the next frame, or None where all of them take the same bits.
+
+        Args:
+          rate: "key", or one of the header's rates.
+        """
+        coder = self._coder_of(rate)
+        return None if coder is None else coder.chances(rate, tables=coder.has_tables)
 
     def write(
         self, kind: Literal["key", "predicted"], rate: str, timestamp: int, indices: Sequence[npt.ArrayLike]
@@ -83,7 +93,7 @@ class StreamWriter:
         else:
             raise UsageError(f"a frame is 'key' or 'predicted', not '{kind}'")
         maps = self._layouts[rate].check(indices)
-        coding, head, payload = self._code(kind, rate, head, maps)
+        coding, head, payload = self._code(rate, head, maps)
         record = RecordHead(kind, rate, number, ticks, coding, len(head), len(payload))
         written = self._emit_record(record, head + payload)
         if self._coder is not None:
@@ -108,12 +118,19 @@ class StreamWriter:
         if kind is None:
             self.finish()
 
-    def _code(self, kind: str, rate: str, head: bytes, maps: IndexMaps) -> tuple[Coding, bytes, bytes]:
-        """(coding, head, payload) of the smallest record."""
-        layout, coder = self._layouts[rate], self._coder
-        plain = head, layout.pack(maps)
+    def _coder_of(self, rate: str) -> AdaptiveCoder | None:
+        """What codes the next frame if that makes it smaller; None where its record is at fixed length in any case."""
+        coder = self._coder
         # Without tables a keyframe has nothing that its frequencies could come from.
-        if coder is None or not layout.can_be_coded or (kind == "key" and not coder.has_tables):
+        if coder is None or not self._layouts[rate].can_be_coded or (rate == KEYFRAME and not coder.has_tables):
+            return None
+        return coder
+
+    def _code(self, rate: str, head: bytes, maps: IndexMaps) -> tuple[Coding, bytes, bytes]:
+        """(coding, head, payload) of the smallest record."""
+        plain = head, self._layouts[rate].pack(maps)
+        coder = self._coder_of(rate)
+        if coder is None:
             return "fixed", *plain
         payload = coder.encode(rate, maps, tables=coder.has_tables)
         coding: Coding = "adaptive-tables" if coder.has_tables else "adaptive"
