@@ -12,16 +12,19 @@ from pathlib import Path
 
 from cbvc_jax.errors import VideoError
 from cbvc_jax.video import VideoReader, open_video
+from cbvc_jax.video.reader import SIZE_IN_NAME
 
-NAME = re.compile(r"(?<![0-9])(?P<w>[0-9]{2,5})x(?P<h>[0-9]{2,5})(?:p)?(?:_(?P<rate>[0-9]{2,3})(?:fps)?(?![0-9]))?")
+RATE_AFTER_SIZE = re.compile(r"p?_([0-9]{2,3})(?:fps)?(?![0-9])")
 
 
 def parse_name(file: str | Path) -> tuple[tuple[int, int], Fraction | None]:
     """((width, height), frames a second if the name says it); VideoError for a name without a size."""
-    found = NAME.search(Path(file).name)
-    if not found:
+    name = Path(file).name
+    size = SIZE_IN_NAME.search(name)
+    if not size:
         raise VideoError(f"'{file}': the name of raw video must hold its size, as in Beauty_1920x1080_120fps.yuv")
-    return (int(found["w"]), int(found["h"])), Fraction(found["rate"]) if found["rate"] else None
+    rate = RATE_AFTER_SIZE.match(name, size.end())
+    return (int(size[1]), int(size[2])), Fraction(rate[1]) if rate else None
 
 
 def open_raw(file: str | Path) -> VideoReader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,10 +13,10 @@ from jaxtyping import UInt8
 from cbvc_jax.errors import UsageError, VideoError
 from cbvc_jax.video import ColorRange, Matrix, VideoFrame, VideoInfo, VideoReader, open_video
 from cbvc_jax.video.frames import default_matrix
+from cbvc_jax.video.reader import SIZE_IN_NAME
 
 Frame = UInt8[np.ndarray, "h w 3"]
 SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".mpg", ".y4m", ".yuv"))
-SIZE_IN_NAME = re.compile(r"(?<![0-9])([0-9]{2,5})x([0-9]{2,5})(?![0-9])")
 
 
 @dataclass(frozen=True)

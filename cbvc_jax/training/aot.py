@@ -28,6 +28,7 @@ from cbvc_jax.training.program import bf16_flops, collectives
 from cbvc_jax.training.sharding import Layout, make_layout, single
 from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
 from cbvc_jax.training.step import make_step
+from cbvc_jax.video.atomic import write_whole
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Training configuration, e.g. configs/wca4.py.")
 TOPOLOGY = flags.DEFINE_list("topology", ["v5e:8x8"], "Slices to compile for, as TYPE:AxB.")
@@ -172,12 +173,12 @@ def main(_: list[str]) -> None:
             print(table(rows[-1:]), flush=True)
         if CUDA.value:
             print(f"lowers for CUDA: {check_cuda(config)} lines of StableHLO")
+        if len(rows) > 1:
+            print(table(rows))
+        if OUT.value:
+            write_whole(Path(OUT.value), json.dumps(rows, indent=1) + "\n")
     except CbvcError as error:
         sys.exit(f"aot: {error}")
-    if len(rows) > 1:
-        print(table(rows))
-    if OUT.value:
-        Path(OUT.value).write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

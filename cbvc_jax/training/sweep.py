@@ -19,6 +19,7 @@ from typing import Any
 
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.training.configuration import check_fields, load_config, load_module
+from cbvc_jax.video.atomic import write_whole
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 SHOWN = ("step", "loss", "psnr/key", "bpp/key")
@@ -82,9 +83,8 @@ def gather(tasks: list[Task], folder: Path) -> Path:
     names = [*SHOWN, *sorted({k for _, m in rows for k in m if k.startswith(("psnr/", "bpp/", "usage/"))} - {*SHOWN})]
     lines = [["task", *names], ["---"] * (len(names) + 1)]
     lines += [[name, *(f"{m[k]:.4g}" if k in m else "" for k in names)] for name, m in rows]
-    folder.mkdir(parents=True, exist_ok=True)
     out = folder / "table.md"
-    out.write_text("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+    write_whole(out, "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
     _plot(rows, folder / "rd.png")
     return out
 

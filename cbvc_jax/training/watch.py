@@ -78,16 +78,16 @@ class Watch:
             self.window = list(self.saved.get(str(step), []))
 
     def add(self, rate: str, metrics: Metrics) -> None:
-        """Takes the metrics of a step that has ended."""
-        m = jax.device_get(metrics)
-        values = {name: float(m[name]) for name in MEANS}
-        values |= {name: float(v) for name, v in m.items() if name.startswith(BY_STAGE)}
-        values["psnr/key"] = float(m["psnr"][0])
-        if len(m["psnr"]) > 1:
-            values[f"psnr/{rate}"] = float(m["psnr"][1:].mean())
-            values |= {f"psnr_at/{rate}_{t}": float(p) for t, p in enumerate(m["psnr"]) if t}
+        """Takes the metrics of a step that has ended, on the host."""
+        values = {name: float(metrics[name]) for name in MEANS}
+        values |= {name: float(v) for name, v in metrics.items() if name.startswith(BY_STAGE)}
+        psnr = metrics["psnr"]
+        values["psnr/key"] = float(psnr[0])
+        if len(psnr) > 1:
+            values[f"psnr/{rate}"] = float(psnr[1:].mean())
+            values |= {f"psnr_at/{rate}_{t}": float(p) for t, p in enumerate(psnr) if t}
         self.window.append(values)
-        self.psnr.append(float(m["psnr"].mean()))
+        self.psnr.append(float(psnr.mean()))
         self.clock.steps += 1
 
     def write(self, step: int, state: TrainState) -> None:

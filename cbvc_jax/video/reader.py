@@ -34,6 +34,7 @@ from cbvc_jax.video.planar import PlanarFormat, read_upto
 from cbvc_jax.video.stream import VideoReader, Wanted, scaled
 
 STDIN = "-"
+SIZE_IN_NAME = re.compile(r"(?<![0-9])([0-9]{2,5})x([0-9]{2,5})(?![0-9])")
 TEN_BITS = re.compile(r"10bit|10le|10-bit", re.IGNORECASE)
 
 
