@@ -23,14 +23,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
-from cbvc_jax.bitstream import STREAM_CODINGS, Chances, StreamCoding, StreamHeader, StreamWriter
+from cbvc_jax.bitstream import (
+    STREAM_CODINGS,
+    Chances,
+    Skip,
+    StreamCoding,
+    StreamHeader,
+    StreamWriter,
+    fill_skipped,
+)
 from cbvc_jax.errors import UsageError
-from cbvc_jax.geometry import padded_size, stage_grids
+from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
-from cbvc_jax.pricing import index_costs
+from cbvc_jax.pricing import block_bits, index_costs
 from cbvc_jax.rate_control import RateControl
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.video.cuts import CutDetector
@@ -38,6 +46,12 @@ from cbvc_jax.weights import Model
 
 DEFAULT_GOP = 32
 DEFAULT_CODING: StreamCoding = "adaptive"
+RATED_CODING: StreamCoding = "skipping"
+"""What suits a price of bits."""
+BLOCK = STAGE_STRIDES[0]
+"""Side of what can be skipped, in pixels."""
+LEAST_GAIN = 0.1
+"""Share of a block's error that coding it must take away, where bits have no price."""
 Frame = UInt8[np.ndarray, "h w 3"]
 GetChances = Callable[[str], list[Chances] | None]
 IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
@@ -45,11 +59,19 @@ IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CodedFrame:
-    """One frame as it is sent: `kind` is "key" or "predicted", `rate` names its codebooks."""
+    """One frame as it is sent.
+
+    Attributes:
+      kind: "key" or "predicted".
+      rate: name of its codebooks: "key", or a rate.
+      indices: of each stage.
+      skip: the blocks that stay as they were; None: no block.
+    """
 
     kind: str
     rate: str
     indices: IndexMaps
+    skip: Skip | None = None
 
 
 class _Programs:
@@ -71,9 +93,11 @@ class _Programs:
         m, size = self.model, (self.height, self.width)
         return _sensitivity(m.preset, self.padded, size, kind, m.params, m.codebooks[kind], indices, y_ref)
 
-    def restore(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "1 h8 w8 c"]:
+    def restore(
+        self, indices: list[Any], y_ref: Array | None, kind: str, skip: Skip | None = None
+    ) -> Float[Array, "1 h8 w8 c"]:
         m = self.model
-        return _restore(m.preset, self.padded, kind, m.params, m.codebooks[kind], indices, y_ref)
+        return _restore(m.preset, self.padded, kind, m.params, m.codebooks[kind], indices, y_ref, skip)
 
     def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
         return _picture(self.model.preset, (self.height, self.width), self.model.params, y_hat)
@@ -135,15 +159,25 @@ def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, ind
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref):
+def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref, skip):
     full = _filled(indices, padded)
-    return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, method="decode")
+    blocks = None if skip is None else _fill(skip[None].astype(jnp.int32), *stage_grids(*padded)[0])
+    return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, blocks, method="decode")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _picture(preset: Preset, size: tuple[int, int], params, y_hat):
     x_hat: Any = CodecModel(preset).apply({"params": params}, y_hat, method="picture")
     return to_8bit(x_hat[0, : size[0], : size[1]])
+
+
+@jax.jit
+def _block_errors(frame: UInt8[Array, "h w 3"], shown: UInt8[Array, "h w 3"]) -> Float[Array, "rows cols"]:
+    """Squared error in each block of 16x16 pixels, in 8-bit levels, mean over R, G and B."""
+    error = jnp.mean(jnp.square(frame.astype(jnp.float32) - shown.astype(jnp.float32)), axis=-1)
+    height, width = error.shape
+    error = jnp.pad(error, ((0, -height % BLOCK), (0, -width % BLOCK)))
+    return jnp.sum(error.reshape(error.shape[0] // BLOCK, BLOCK, -1, BLOCK), axis=(1, 3))
 
 
 class Encoder:
@@ -157,6 +191,8 @@ class Encoder:
       price: lambda, the squared error that a bit has to save, in 8-bit levels; 0 sends the nearest codewords. It may be
         changed between frames.
       cuts: a keyframe where a new scene begins, too.
+      skips: leave blocks of predicted frames as they were where that costs less, in error and in bits at their price.
+        It takes making the picture up to twice a frame.
     """
 
     def __init__(
@@ -168,6 +204,7 @@ class Encoder:
         gop: int = DEFAULT_GOP,
         price: float = 0.0,
         cuts: bool = True,
+        skips: bool = False,
     ):
         if gop < 1:
             raise UsageError(f"a GOP of {gop} frames makes no sense: it takes at least 1")
@@ -176,8 +213,11 @@ class Encoder:
         self._programs = _Programs(model, height, width)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
+        self._skips = skips
         self._position = 0
         self._y_ref: Array | None = None
+        self._shown: Array | None = None
+        self._last: tuple[str, IndexMaps | None] = KEYFRAME, None
 
     def push(
         self, frame: Frame, *, rate: str | None = None, keyframe: bool = False, chances: GetChances | None = None
@@ -202,23 +242,43 @@ class Encoder:
             self._position, self._y_ref, kind = 0, None, KEYFRAME
         else:
             kind = rate or self.rate
-        indices = self._search(frame, kind, chances)
-        self._y_ref = self._programs.restore(indices, self._y_ref, kind)
+        indices, bits = self._search(frame, kind, chances)
+        y_hat = self._programs.restore(indices, self._y_ref, kind)
+        maps: IndexMaps = tuple(np.asarray(i)[0].transpose(2, 0, 1) for i in indices)
+        skip = None
+        if self._skips:
+            shown = self._programs.picture(y_hat)
+            if kind != KEYFRAME:
+                skip = self._skipped(frame, shown, bits)
+            if skip is not None:
+                maps = fill_skipped(maps, skip, self._last[1] if self._last[0] == kind else None)
+                filled = [i.transpose(1, 2, 0)[None] for i in maps]
+                y_hat = self._programs.restore(filled, self._y_ref, kind, skip)
+                shown = self._programs.picture(y_hat)
+            self._shown = shown
+        self._y_ref, self._last = y_hat, (kind, None if kind == KEYFRAME else maps)
         self._position += 1
-        maps = tuple(np.asarray(i)[0].transpose(2, 0, 1) for i in indices)
-        return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps)
+        return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps, skip)
 
-    def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> list[Array]:
+    def _skipped(self, frame: Frame, shown: Array, bits: np.ndarray | float) -> Skip | None:
+        """The blocks that cost less as they were than as coded, which `shown` shows; None if there is none."""
+        stay, coded = np.asarray(_block_errors(frame, self._shown)), np.asarray(_block_errors(frame, shown))
+        skip = stay <= (coded + self.price * bits if self.price else coded * (1.0 + LEAST_GAIN))
+        return skip if skip.any() else None
+
+    def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], np.ndarray | float]:
+        """(indices of each stage, bits that each block takes; 0 where bits have no price)."""
         programs, y_ref = self._programs, self._y_ref
         if self.price and chances is None:
             raise UsageError("a price needs the chances of indices: pass the `chances` of the stream's writer")
         likely = chances(kind) if self.price and chances else None
         if likely is None:
-            return programs.search(frame, y_ref, kind)
+            return programs.search(frame, y_ref, kind), 0.0
         if kind not in self._sensitivity:
             nearest = programs.search(frame, y_ref, kind)
             self._sensitivity[kind] = np.asarray(programs.sensitivity(nearest, y_ref, kind))
-        return programs.search(frame, y_ref, kind, index_costs(likely, self.price, self._sensitivity[kind]))
+        indices = programs.search(frame, y_ref, kind, index_costs(likely, self.price, self._sensitivity[kind]))
+        return indices, block_bits(likely, [np.asarray(i)[0].transpose(2, 0, 1) for i in indices])
 
     def reconstruction(self) -> Frame:
         """The last frame as a decoder will show it, uint8 [height, width, 3]."""
@@ -234,12 +294,15 @@ class Decoder:
         self._programs = _Programs(model, height, width)
         self._y_ref: Array | None = None
 
-    def push(self, rate: str, indices: IndexMaps, *, show: bool = True) -> UInt8[Array, "h w 3"] | None:
+    def push(
+        self, rate: str, indices: IndexMaps, skip: Skip | None = None, *, show: bool = True
+    ) -> UInt8[Array, "h w 3"] | None:
         """The next frame, as an array that may still be on its way from the device; None if it is not shown.
 
         Args:
           rate: "key", or the rate of a predicted frame.
           indices: of each stage, uint16 [groups, rows, columns].
+          skip: bool [rows, columns] of the first stage, blocks of a predicted frame that stay as they were.
           show: False brings only the reference latents up to date, which is quicker.
 
         Raises:
@@ -250,7 +313,7 @@ class Decoder:
         elif self._y_ref is None:
             raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
         maps = [i.transpose(1, 2, 0)[None] for i in indices]
-        self._y_ref = self._programs.restore(maps, self._y_ref, rate)
+        self._y_ref = self._programs.restore(maps, self._y_ref, rate, skip)
         return self._programs.picture(self._y_ref) if show else None
 
 
@@ -291,7 +354,8 @@ def encode(
     """Writes a stream to `file` while it is iterated: one coded frame for each of `frames`.
 
     `coding` "fixed" spends the same bits on every frame, and readers of format 1.0 read it; "adaptive" spends fewer on
-    indices that were frequent in the frames before. Both decode to the same pictures.
+    indices that were frequent in the frames before, and decodes to the same pictures; "skipping" can leave blocks as
+    they were, too, and decides that by the pictures it makes.
 
     Timestamps are shifted so that none is below zero.
 
@@ -307,7 +371,7 @@ def encode(
         raise UsageError(
             "at fixed length every frame takes the same bits: a quality or a target needs --coding adaptive"
         )
-    encoder = Encoder(model, info.height, info.width, rate, gop, price, cuts)
+    encoder = Encoder(model, info.height, info.width, rate, gop, price, cuts, skips=coding == "skipping")
     shift: int | None = None
     with StreamWriter(file, stream_header(model, info, gop, coding)) as writer:
         for frame in frames:
@@ -317,7 +381,7 @@ def encode(
                 encoder.rate, encoder.price = setting.rate, setting.price
             before = writer.size_bytes if writer.frames else 0
             coded = encoder.push(frame.rgb, chances=writer.chances)
-            writer.write(coded.kind, coded.rate, frame.timestamp - shift, coded.indices)  # pyright: ignore
+            writer.write(coded.kind, coded.rate, frame.timestamp - shift, coded.indices, coded.skip)  # pyright: ignore
             if control is not None:
                 control.update(8 * (writer.size_bytes - before), coded.kind == "key")
             yield coded

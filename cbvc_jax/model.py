@@ -78,10 +78,12 @@ class CodecModel(nn.Module):
         y_ref: Float[Array, "b h w c"] | None,
         codebooks: Codebooks,
         kind: str,
+        skip: Int[Array, "b h/2 w/2"] | None = None,
     ) -> Float[Array, "b h w c"]:
-        """y_hat of one frame from its indices: look-up, then `restore`."""
+        """y_hat of one frame from its indices: look-up, then `restore`; y_ref itself where `skip` is not 0."""
         codewords = [look_up(i, codebook) for i, codebook in zip(indices, codebooks, strict=True)]
-        return self.restore(codewords, y_ref, kind)
+        y_hat = self.restore(codewords, y_ref, kind)
+        return y_hat if skip is None or y_ref is None else keep_skipped(y_hat, y_ref, skip)
 
     def touch_all(self, x: Float[Array, "b 8*h 8*w 3"], codebooks: CodebookSet) -> Float[Array, "b 8*h 8*w 3"]:
         """Runs every module once, which is how parameters are made."""
@@ -90,6 +92,16 @@ class CodecModel(nn.Module):
         kind = self.preset.rates[0]
         codes = self.encode(y, y_ref, codebooks[kind], kind)
         return self.picture(self.restore([c.codewords for c in codes], y_ref, kind))
+
+
+def keep_skipped(
+    y_hat: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"], skip: Int[Array, "b h/2 w/2"]
+) -> Float[Array, "b h w c"]:
+    """y_hat, but y_ref in blocks of 2x2 latents, 16x16 pixels, where `skip` is not 0."""
+    batch, rows, columns = skip.shape
+    side = y_hat.shape[1] // rows
+    places = jnp.broadcast_to(skip[:, :, None, :, None], (batch, rows, side, columns, side))
+    return jnp.where(places.reshape(*y_hat.shape[:3], 1) != 0, y_ref, y_hat)
 
 
 def init_codebooks(rng: Array, preset: Preset) -> CodebookSet:

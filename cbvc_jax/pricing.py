@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from cbvc_jax.bitstream import Chances
 from cbvc_jax.bitstream.frequencies import Integers
@@ -44,6 +45,36 @@ def _stage_costs(chances: Chances, price: float) -> IndexCosts:
     previous, repeat = chances.previous.astype(np.int32), cost(chances.hits)
     change = cost((1 << SCALE_BITS) - chances.hits)
     return IndexCosts(of_index, Repeats(*(jnp.asarray(_batched(maps)) for maps in (previous, repeat, change))))
+
+
+def block_bits(chances: Sequence[Chances], indices: Sequence[np.ndarray]) -> Float[np.ndarray, "rows cols"]:
+    """Bits that each block of 16x16 pixels takes: its own indices' and its share of those of coarser stages.
+
+    Args:
+      chances: of each stage, from `StreamWriter.chances`.
+      indices: [groups, rows, columns] of each stage.
+    """
+    rows, columns = indices[0].shape[1:]
+    total = np.zeros((rows, columns))
+    for stage, (chance, maps) in enumerate(zip(chances, indices, strict=True)):
+        side = 1 << stage
+        bits = _bits_of(chance, maps.astype(np.int64)).sum(axis=0) / side**2
+        total += bits.repeat(side, axis=0)[:rows].repeat(side, axis=1)[:, :columns]
+    return total
+
+
+def _bits_of(chances: Chances, maps: Integers) -> np.ndarray:
+    """Bits of each index [groups, rows, columns]."""
+    if chances.indices.ndim > 2:
+        frequencies = np.take_along_axis(chances.indices, maps[..., None], axis=-1)[..., 0]
+    else:
+        frequencies = np.take_along_axis(chances.indices, maps.reshape(len(maps), -1), axis=1).reshape(maps.shape)
+    bits = SCALE_BITS - np.log2(frequencies)
+    if chances.hits is None:
+        return bits
+    hit = SCALE_BITS - np.log2(chances.hits)
+    missed = SCALE_BITS - np.log2((1 << SCALE_BITS) - chances.hits)
+    return np.where(maps == chances.previous, hit, missed + bits)
 
 
 def _batched(maps: np.ndarray) -> np.ndarray:

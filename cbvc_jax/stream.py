@@ -27,7 +27,7 @@ MAX_PIXELS = 7680 * 4320
 class FrameDecoder(Protocol):
     """What decodes the frames of one stream in order, such as `cbvc_jax.codec.Decoder`."""
 
-    def push(self, rate: str, indices: Any, *, show: bool = True) -> Any:
+    def push(self, rate: str, indices: Any, skip: Any = None, *, show: bool = True) -> Any:
         """The next frame, something that NumPy makes uint8 [height, width, 3] of; None if it is not shown."""
         ...
 
@@ -105,7 +105,7 @@ class StreamDecoder:
             raise damage
 
     def _decode(self, record: FrameRecord) -> Any:
-        return self._decoder.push(record.rate, record.indices, show=record.timestamp >= self._start_ticks)
+        return self._decoder.push(record.rate, record.indices, record.skip, show=record.timestamp >= self._start_ticks)
 
 
 def _jax_decoder(header: StreamHeader, model: Model | None) -> FrameDecoder:

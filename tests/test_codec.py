@@ -12,6 +12,7 @@ from cbvc_jax.bitstream import StreamReader, TruncatedError
 from cbvc_jax.codec import Decoder, Encoder, encode
 from cbvc_jax.errors import BitstreamError, ModelError, UsageError
 from cbvc_jax.geometry import frame_bits, stage_grids
+from cbvc_jax.model import keep_skipped
 from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import VideoFrame, VideoInfo
 
@@ -75,6 +76,32 @@ def test_both_index_codings_decode_to_the_same_pictures(model, moving):
     np.testing.assert_array_equal(*shown)
     with pytest.raises(UsageError, match="no index coding 'huffman'"):
         encoded(model, frames, coding="huffman")
+
+
+def test_blocks_that_stand_still_are_skipped_and_decode_as_the_encoder_sees_them(model, moving):
+    still = np.repeat(moving(1, 50, 70), 8, axis=0)
+    still[4:, 20:30, 40:60] = 255 - still[4:, 20:30, 40:60]
+    encoder, decoder = Encoder(model, 50, 70, rate="high", skips=True), Decoder(model, 50, 70)
+    coded = []
+    for frame in still:
+        coded.append(encoder.push(frame))
+        shown = np.asarray(decoder.push(coded[-1].rate, coded[-1].indices, coded[-1].skip))
+        np.testing.assert_array_equal(shown, encoder.reconstruction())
+    assert coded[0].skip is None
+    assert all(c.skip is not None and c.skip.shape == (4, 5) for c in coded[1:])
+    stream = encoded(model, still, "high", gop=8, coding="skipping")
+    assert len(stream) < 0.7 * len(encoded(model, still, "high", gop=8))
+    shown = [frame.rgb for frame in StreamDecoder(io.BytesIO(stream), model)]
+    np.testing.assert_array_equal(shown[-1], encoder.reconstruction())
+
+
+def test_a_skipped_block_keeps_its_latents():
+    y_hat, y_ref = np.zeros((1, 8, 8, 3), np.float32), np.ones((1, 8, 8, 3), np.float32)
+    skip = np.zeros((1, 4, 4), np.int32)
+    skip[0, 1, 3] = 1
+    kept = np.asarray(keep_skipped(y_hat, y_ref, skip))
+    assert kept[0, 2:4, 6:8].all()
+    assert kept.sum() == 4 * 3
 
 
 def test_kinds_follow_the_gop_and_the_rate_may_change(model, moving):

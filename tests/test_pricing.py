@@ -8,10 +8,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from cbvc_jax.bitstream import StreamWriter
+from cbvc_jax.bitstream import PayloadLayout, StreamWriter
+from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.codec import Decoder, Encoder, stream_header
 from cbvc_jax.errors import UsageError
-from cbvc_jax.pricing import index_costs
+from cbvc_jax.pricing import block_bits, index_costs
 from cbvc_jax.video import VideoInfo
 
 SIZE = (48, 80)
@@ -53,19 +54,44 @@ def paid(costs, maps):
     return np.where(index == costs.repeats.previous, costs.repeats.of_repeat, bits + costs.repeats.of_change)
 
 
+@pytest.mark.parametrize("rate", ["key", "high", "medium", "low"])
+def test_the_bits_of_blocks_are_those_of_the_indices(model, rate):
+    """Without a frame before: log2 K for each index, and a quarter or a sixteenth of it for the coarser stages."""
+    sizes = model.preset.codebook_sizes(rate)
+    layouts = {rate: PayloadLayout(128, 128, sizes)}
+    likely = AdaptiveCoder(layouts).chances(rate, tables=False)
+    maps = [np.zeros(shape, np.uint16) for shape in layouts[rate].shapes]
+    bits = block_bits(likely, maps)
+    assert bits.shape == (8, 8)
+    expected = sum(2 * np.log2(k) / 4**s for s, k in enumerate(sizes))
+    np.testing.assert_allclose(bits, expected, rtol=0.05)
+
+
+def test_blocks_that_repeat_cost_next_to_nothing(model):
+    layouts = {r: PayloadLayout(64, 64, model.preset.codebook_sizes("high")) for r in ("key", "high")}
+    coder = AdaptiveCoder(layouts)
+    maps = tuple(np.full(shape, 3, np.uint16) for shape in layouts["high"].shapes)
+    moved = tuple(m + np.uint16(1) for m in maps)
+    for _ in range(60):
+        coder.update("high", maps)
+    likely = coder.chances("high", tables=False)
+    assert block_bits(likely, maps).max() < 1.0
+    assert block_bits(likely, moved).min() > 10.0
+
+
 def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
     info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25))
 
-    def run(price: float) -> tuple[int, float]:
+    def run(price: float, skips: bool = False) -> tuple[int, float]:
         file = io.BytesIO()
-        encoder = Encoder(model, *SIZE, rate="high", price=price)
+        encoder = Encoder(model, *SIZE, rate="high", price=price, skips=skips)
         decoder = Decoder(model, *SIZE)
         error = 0.0
-        with StreamWriter(file, stream_header(model, info)) as writer:
+        with StreamWriter(file, stream_header(model, info, coding="skipping")) as writer:
             for n, frame in enumerate(moving(8, *SIZE)):
                 coded = encoder.push(frame, chances=writer.chances)
-                writer.write(coded.kind, coded.rate, n, coded.indices)
-                shown = decoder.push(coded.rate, coded.indices)
+                writer.write(coded.kind, coded.rate, n, coded.indices, coded.skip)
+                shown = decoder.push(coded.rate, coded.indices, coded.skip)
                 np.testing.assert_array_equal(np.asarray(shown), encoder.reconstruction())
                 error += float(np.mean(np.square(encoder.reconstruction() - frame.astype(np.float64))))
         return len(file.getvalue()), error
@@ -73,6 +99,7 @@ def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
     (plain_bytes, plain), (priced_bytes, priced) = run(0.0), run(1e9)
     assert priced_bytes < 0.8 * plain_bytes
     assert plain != priced
+    assert run(1e9, skips=True)[0] < 0.8 * priced_bytes
 
 
 def test_a_price_without_chances_is_refused(model, moving):

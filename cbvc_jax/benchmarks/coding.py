@@ -72,7 +72,7 @@ def run(header: StreamHeader, records: Sequence[FrameRecord], coding: StreamCodi
     """Writes the frames in `coding` and reads them back; an AssertionError if they are not the same."""
     file = io.BytesIO()
     writer = StreamWriter(file, dataclasses.replace(header, version=STREAM_CODINGS[coding]))
-    write_ms = [_timed(lambda r=r: writer.write(r.kind, r.rate, r.timestamp, r.indices))[0] for r in records]
+    write_ms = [_timed(lambda r=r: writer.write(r.kind, r.rate, r.timestamp, r.indices, r.skip))[0] for r in records]
     writer.finish()
     file.seek(0)
     reader = StreamReader(file)

@@ -5,6 +5,7 @@ from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.framing import CODINGS, Coding
 from cbvc_jax.bitstream.frequencies import Chances
 from cbvc_jax.bitstream.header import (
+    ADAPTIVE_VERSION,
     COLOR_MATRICES,
     COLOR_RANGES,
     FIXED_VERSION,
@@ -17,11 +18,13 @@ from cbvc_jax.bitstream.header import (
 )
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.bitstream.reader import FrameRecord, Loss, StreamReader
+from cbvc_jax.bitstream.skipping import Skip, fill_skipped
 from cbvc_jax.bitstream.summary import StreamSummary, summarize
 from cbvc_jax.bitstream.writer import StreamWriter
 from cbvc_jax.errors import BitstreamError
 
 __all__ = [
+    "ADAPTIVE_VERSION",
     "CODINGS",
     "COLOR_MATRICES",
     "COLOR_RANGES",
@@ -38,6 +41,7 @@ __all__ = [
     "IndexTables",
     "Loss",
     "PayloadLayout",
+    "Skip",
     "StreamCoding",
     "StreamHeader",
     "StreamReader",
@@ -45,5 +49,6 @@ __all__ = [
     "StreamWriter",
     "TruncatedError",
     "UnsupportedError",
+    "fill_skipped",
     "summarize",
 ]

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cbvc_jax.bitstream import rans
-from cbvc_jax.bitstream.frequencies import Chances, Integers, StageModel
+from cbvc_jax.bitstream.frequencies import Chances, Integers, SkipModel, StageModel
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
+from cbvc_jax.bitstream.skipping import Skip, sent_places
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import GROUPS
 from cbvc_jax.presets import KEYFRAME
@@ -45,46 +46,57 @@ class AdaptiveCoder:
         self._tables = None if tables is None else _checked_tables(tables, layouts)
         self._models: dict[str, list[StageModel]] = {}
         self._last: tuple[str, IndexMaps] | None = None
+        self._skips = SkipModel()
 
     @property
     def has_tables(self) -> bool:
         """Whether the model's initial tables are at hand."""
         return self._tables is not None
 
-    def encode(self, rate: str, indices: Sequence[npt.ArrayLike], *, tables: bool) -> bytes:
+    def encode(self, rate: str, indices: Sequence[npt.ArrayLike], *, tables: bool, skip: Skip | None = None) -> bytes:
         """The coded payload of the next frame, whose codebooks `rate` names and whose indices fit its layout.
 
         Args:
-          tables: use the model's initial tables (coding 2) in place of uniform ones (coding 1).
+          tables: use the model's initial tables (codings 2 and 4) in place of uniform ones (codings 1 and 3).
+          skip: blocks that are skipped (codings 3 and 4); indices that are not sent are as `fill_skipped` has them.
         """
         symbols = [
-            model.encode(np.asarray(maps).astype(np.int64), previous, initial)
-            for maps, (model, previous, initial) in zip(indices, self._stages(rate, tables), strict=True)
+            model.encode(np.asarray(maps).astype(np.int64), previous, initial, sent)
+            for maps, sent, (model, previous, initial) in zip(
+                indices, self._sent(rate, skip), self._stages(rate, tables), strict=True
+            )
         ]
+        if skip is not None:
+            symbols.insert(0, self._skips.encode(skip))
         starts, frequencies = (np.concatenate(parts) for parts in zip(*symbols, strict=True))
         return rans.encode(starts, frequencies)
 
-    def decode(self, rate: str, payload: bytes, offset: int = 0, *, tables: bool) -> tuple[IndexMaps, tuple[int, ...]]:
-        """(uint16 [groups=2, rows, columns] of each stage, bytes that each stage took) of the next frame.
+    def decode(
+        self, rate: str, payload: bytes, offset: int = 0, *, tables: bool, skips: bool = False
+    ) -> tuple[IndexMaps, tuple[int, ...], Skip | None]:
+        """(uint16 [groups=2, rows, columns] of each stage, bytes that each stage took, skipped blocks) of a next frame.
 
         Args:
           payload: all of it.
           offset: where it begins in the stream, for the error.
           tables: as for `encode`.
+          skips: whether blocks are skipped; what tells which counts with the bytes of the first stage.
 
         Raises:
           BitstreamError: the payload is too short, too long, or no payload.
         """
         decoder = rans.Decoder(payload, offset)
+        shapes = self._layouts[rate].shapes
+        skip = self._skips.decode(decoder, shapes[0][1:]) if skips else None
         maps, stage_bytes, done = [], [], 0
-        for shape, (model, previous, initial) in zip(
-            self._layouts[rate].shapes, self._stages(rate, tables), strict=True
+        for shape, sent, (model, previous, initial) in zip(
+            shapes, self._sent(rate, skip), self._stages(rate, tables), strict=True
         ):
-            maps.append(model.decode(decoder, shape, previous, initial).astype(np.uint16))
+            maps.append(model.decode(decoder, shape, previous, initial, sent).astype(np.uint16))
             stage_bytes.append(decoder.position - done)
             done = decoder.position
         decoder.finish()
-        return tuple(maps), tuple(stage_bytes)
+        return tuple(maps), tuple(stage_bytes), skip
 
     def chances(self, rate: str, *, tables: bool) -> list[Chances]:
         """How likely each index of each stage is in the next frame: what an encoder may weigh against distortion."""
@@ -95,15 +107,27 @@ class AdaptiveCoder:
             )
         ]
 
-    def update(self, rate: str, indices: IndexMaps) -> None:
+    def reference(self, rate: str) -> IndexMaps | None:
+        """Indices of the frame before, if it is a predicted frame of this rate."""
+        return self._last[1] if self._last is not None and self._last[0] == rate else None
+
+    def update(self, rate: str, indices: IndexMaps, skip: Skip | None = None) -> None:
         """Takes note of the frame that came next, however its record was coded."""
         if rate == KEYFRAME:
-            self._models, self._last = {}, None
+            self._models, self._last, self._skips = {}, None, SkipModel()
             return
         if self._layouts[rate].can_be_coded:
-            for maps, (model, previous, _) in zip(indices, self._stages(rate, False), strict=True):
-                model.update(maps.astype(np.int64), previous)
+            for maps, sent, (model, previous, _) in zip(
+                indices, self._sent(rate, skip), self._stages(rate, False), strict=True
+            ):
+                model.update(maps.astype(np.int64), previous, sent)
+        self._skips.update(skip)
         self._last = rate, tuple(maps.copy() for maps in indices)
+
+    def _sent(self, rate: str, skip: Skip | None) -> Sequence[Skip | None]:
+        """Where each stage's indices are sent; None: everywhere."""
+        shapes = self._layouts[rate].shapes
+        return [None] * len(shapes) if skip is None else sent_places(skip, shapes)
 
     def _stages(self, rate: str, tables: bool) -> Iterable[tuple[StageModel, Integers | None, Integers | None]]:
         """(model, previous frame's indices, initial tables) of each stage."""
@@ -111,7 +135,7 @@ class AdaptiveCoder:
         # The models of keyframes never learn, so they are not kept.
         kept = {} if rate == KEYFRAME else self._models
         models = kept.setdefault(rate, [StageModel(size) for size in sizes])
-        last = self._last[1] if self._last is not None and self._last[0] == rate else None
+        last = self.reference(rate)
         for stage, model in enumerate(models):
             previous = None if last is None else last[stage].astype(np.int64)
             initial = np.stack(self._tables[rate][stage]).astype(np.int64) if tables and self._tables else None

@@ -17,11 +17,17 @@ END_MARKER = b"\xf1END"
 MARKER_BYTES = 4
 CRC_BYTES = 4
 
-Coding = Literal["fixed", "adaptive", "adaptive-tables"]
-CODINGS: tuple[Coding, ...] = ("fixed", "adaptive", "adaptive-tables")
+Coding = Literal["fixed", "adaptive", "adaptive-tables", "skipping", "skipping-tables"]
+CODINGS: tuple[Coding, ...] = ("fixed", "adaptive", "adaptive-tables", "skipping", "skipping-tables")
 """Index codings by their number: every index at ceil(log2 K) bits; coded with frequencies that are learned from the
-frames before, from uniform ones or from the model's tables on. The others are reserved."""
+frames before, from uniform ones or from the model's tables on; the same two with blocks that are skipped. The others
+are reserved."""
+TABLE_CODINGS = frozenset[Coding](("adaptive-tables", "skipping-tables"))
+SKIP_CODINGS = frozenset[Coding](("skipping", "skipping-tables"))
+PREDICTED_CODINGS = frozenset[Coding](("adaptive", *SKIP_CODINGS))
+"""Codings that a keyframe cannot have: it has no frame before it to learn from, or to repeat."""
 
+_ADAPTIVE_CODINGS = 3
 _CODING_SHIFT = 4
 _CODING_MASK = 0x70
 _REPEAT = 0x08
@@ -82,7 +88,7 @@ def read_head(source: ByteSource, header: StreamHeader, layouts: dict[str, Paylo
         raise BitstreamError("no record begins here", source.offset)
     flags = source.byte(MARKER_BYTES)
     coding = _coding(flags, header, source.offset + MARKER_BYTES)
-    if coding == "adaptive":
+    if coding in PREDICTED_CODINGS:
         raise BitstreamError("a keyframe has no frame before it to learn from", source.offset + MARKER_BYTES)
     if flags & ~_CODING_MASK:
         raise BitstreamError("a reserved bit of a keyframe is set", source.offset + MARKER_BYTES)
@@ -94,7 +100,8 @@ def read_head(source: ByteSource, header: StreamHeader, layouts: dict[str, Paylo
 
 def _coding(flags: int, header: StreamHeader, offset: int) -> Coding:
     number = (flags & _CODING_MASK) >> _CODING_SHIFT
-    if number >= (len(CODINGS) if header.adaptive else 1):
+    known = len(CODINGS) if header.skipping else _ADAPTIVE_CODINGS if header.adaptive else 1
+    if number >= known:
         raise UnsupportedError(f"index coding {number} is of a later format, or the record is damaged", offset)
     return CODINGS[number]
 
@@ -106,7 +113,10 @@ def _payload_bytes(source: ByteSource, at: int, coding: Coding, layout: PayloadL
     length, behind = source.varint(at)
     if not layout.can_be_coded:
         raise BitstreamError("indices of so large a codebook cannot be coded", source.offset + at)
-    if length >= layout.size_bytes:
+    if coding in SKIP_CODINGS:
+        if length > layout.skipping_bytes:
+            raise BitstreamError(f"a coded payload of {length} bytes is too long", source.offset + at)
+    elif length >= layout.size_bytes:
         raise BitstreamError(f"a coded payload of {length} bytes is as long as a plain one", source.offset + at)
     return length, behind
 

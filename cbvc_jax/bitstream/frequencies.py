@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,13 @@ _LEFT_SIZE = 16
 _PREVIOUS_SIZE = 64
 """Largest codebook with the previous frame's index as a context."""
 _HITS_INITIAL = np.array([[15, 1]] * GROUPS, np.int64)
+_SKIPS_INITIAL = np.array([[3, 1]] * GROUPS, np.int64)
 _LEAST_WEIGHT = 32
 _PRECISION = 30
 _AGE_SHIFT = 4
 
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 class Chances(NamedTuple):
@@ -41,24 +43,26 @@ class Chances(NamedTuple):
 
 class StageModel:
     """One stage of one rate. Indices of a larger codebook are coded in two passes: where the index is that of the
-    previous frame (a hit), and the others."""
+    previous frame (a hit), and the others. `sent` [rows, columns] tells the places that are coded at all; None: all."""
 
     def __init__(self, size: int):
         levels = 3 if size <= _LEFT_SIZE else 2 if size <= _PREVIOUS_SIZE else 1
-        self._indices = _Counts(size, levels)
-        self._hits = _Counts(2, 3) if levels == 1 else None
+        self._indices = Counts(size, levels)
+        self._hits = Counts(2, 3) if levels == 1 else None
         self._previous_hits: Integers | None = None
 
-    def encode(self, indices: Integers, previous: Integers | None, initial: Integers | None) -> tuple[Integers, ...]:
+    def encode(
+        self, indices: Integers, previous: Integers | None, initial: Integers | None, sent: Flags | None = None
+    ) -> tuple[Integers, ...]:
         """(cumulative frequencies below, frequencies) of the symbols that say `indices` [groups, rows, columns]."""
-        groups = _group_numbers(indices.shape)
+        places = places_of(indices.shape, sent)
         if self._hits is None or previous is None:
-            return self._indices.encode(indices, groups, previous, initial)
+            return self._indices.encode(places.take(indices), places, places.take(previous), initial)
         hits = (indices == previous).astype(np.int64)
-        missed = hits == 0
+        missed = places.where(hits == 0)
         passes = (
-            self._hits.encode(hits, groups, self._previous_hits, _HITS_INITIAL),
-            self._indices.encode(indices[missed], groups[missed], None, initial),
+            self._hits.encode(places.take(hits), places, places.take(self._previous_hits), _HITS_INITIAL),
+            self._indices.encode(missed.take(indices), missed, None, initial),
         )
         return tuple(np.concatenate(parts) for parts in zip(*passes, strict=True))
 
@@ -68,47 +72,134 @@ class StageModel:
         shape: tuple[int, int, int],
         previous: Integers | None,
         initial: Integers | None,
+        sent: Flags | None = None,
     ) -> Integers:
-        """Indices [groups, rows, columns] of the given shape."""
-        groups = _group_numbers(shape)
+        """Indices [groups, rows, columns] of the given shape; where none is sent, the previous frame's, or 0."""
+        places = places_of(shape, sent)
+        indices = np.zeros(shape, np.int64) if previous is None else previous.copy()
         if self._hits is None or previous is None:
-            return self._indices.decode(decoder, groups, previous, initial)
-        hits = self._hits.decode(decoder, groups, self._previous_hits, _HITS_INITIAL)
-        missed = hits == 0
-        indices = previous.copy()
-        indices[missed] = self._indices.decode(decoder, groups[missed], None, initial)
-        if (indices[missed] == previous[missed]).any():
+            places.put(indices, self._indices.decode(decoder, places, places.take(previous), initial))
+            return indices
+        hits = np.ones(shape, np.int64)
+        places.put(hits, self._hits.decode(decoder, places, places.take(self._previous_hits), _HITS_INITIAL))
+        missed = places.where(hits == 0)
+        found = self._indices.decode(decoder, missed, None, initial)
+        if (found == missed.take(previous)).any():
             raise BitstreamError("a coded payload says of an index that it is and is not the previous", decoder.offset)
+        missed.put(indices, found)
         return indices
 
     def chances(self, shape: tuple[int, int, int], previous: Integers | None, initial: Integers | None) -> Chances:
         """Of the next frame's indices. Where a context needs the index on the left, the previous frame's stands in."""
-        groups = _group_numbers(shape)
+        places = places_of(shape, None)
         if self._hits is None:
-            return Chances(self._indices.frequencies(groups, previous, previous, initial))
+            flat = places.take(previous)
+            return Chances(self._indices.frequencies(places, flat, flat, initial).reshape(*shape, -1))
         indices = np.diff(self._indices.tables(initial), axis=1)
         if previous is None:
             return Chances(indices)
-        last = self._previous_hits
-        return Chances(indices, self._hits.frequencies(groups, last, last, _HITS_INITIAL)[..., 1], previous)
+        last = places.take(self._previous_hits)
+        hits = self._hits.frequencies(places, last, last, _HITS_INITIAL)[:, 1]
+        return Chances(indices, hits.reshape(shape), previous)
 
-    def update(self, indices: Integers, previous: Integers | None) -> None:
+    def update(self, indices: Integers, previous: Integers | None, sent: Flags | None = None) -> None:
         """Counts a frame."""
-        groups = _group_numbers(indices.shape)
+        places = places_of(indices.shape, sent)
         if self._hits is None:
-            self._indices.update(indices, groups, previous)
+            self._indices.update(places.take(indices), places, places.take(previous))
         elif previous is None:
-            self._indices.update(indices, groups, None)
+            self._indices.update(places.take(indices), places, None)
             self._previous_hits = None
         else:
             hits = (indices == previous).astype(np.int64)
-            missed = hits == 0
-            self._hits.update(hits, groups, self._previous_hits)
-            self._indices.update(indices[missed], groups[missed], None)
+            missed = places.where(hits == 0)
+            self._hits.update(places.take(hits), places, places.take(self._previous_hits))
+            self._indices.update(missed.take(indices), missed, None)
             self._previous_hits = hits
 
 
-class _Counts:
+class SkipModel:
+    """Which blocks are skipped, in the context of the frame before and of the block on the left."""
+
+    def __init__(self) -> None:
+        self._counts = Counts(2, 3)
+        self._previous: Integers | None = None
+
+    def encode(self, skip: Flags) -> tuple[Integers, Integers]:
+        """(cumulative frequencies below, frequencies) of the symbols that say `skip` [rows, columns]."""
+        places = places_of((1, *skip.shape), None)
+        return self._counts.encode(skip.reshape(-1).astype(np.int64), places, self._previous, _SKIPS_INITIAL)
+
+    def decode(self, decoder: rans.Decoder, shape: tuple[int, int]) -> Flags:
+        """The skipped blocks [rows, columns] of the given shape."""
+        places = places_of((1, *shape), None)
+        return self._counts.decode(decoder, places, self._previous, _SKIPS_INITIAL).astype(bool).reshape(shape)
+
+    def update(self, skip: Flags | None) -> None:
+        """Counts a frame's blocks; None of them, where its record tells of none."""
+        if skip is None:
+            self._previous = None
+            return
+        symbols = skip.reshape(-1).astype(np.int64)
+        self._counts.update(symbols, places_of((1, *skip.shape), None), self._previous)
+        self._previous = symbols
+
+
+class Places:
+    """Some places of maps [groups, rows, columns], in the order in which their symbols are coded.
+
+    Attributes:
+      groups: the group of each place, flat.
+      rows: how many places each row of each group has.
+    """
+
+    def __init__(self, shape: tuple[int, ...], kept: Flags | None):
+        every = np.broadcast_to(np.arange(shape[0], dtype=np.int64)[:, None, None], shape)
+        self._kept = kept
+        self.groups: Integers = every.reshape(-1) if kept is None else every[kept]
+        counts = np.full(shape[:2], shape[2]) if kept is None else kept.sum(axis=2)
+        self.rows: Integers = counts.reshape(-1).astype(np.int64)
+
+    @overload
+    def take(self, maps: Integers) -> Integers: ...
+    @overload
+    def take(self, maps: None) -> None: ...
+    def take(self, maps: Integers | None) -> Integers | None:
+        """Entries of `maps` at these places, flat; None of None."""
+        return None if maps is None else maps.reshape(-1) if self._kept is None else maps[self._kept]
+
+    def put(self, maps: Integers, symbols: Integers) -> None:
+        """Writes `symbols` to these places of `maps`."""
+        if self._kept is None:
+            maps[...] = symbols.reshape(maps.shape)
+        else:
+            maps[self._kept] = symbols
+
+    def where(self, flags: Flags) -> Places:
+        """Those of these places where `flags` [groups, rows, columns] is set."""
+        return Places(flags.shape, flags if self._kept is None else flags & self._kept)
+
+    def left(self, symbols: Integers, none: int) -> Integers:
+        """The symbol before each in its row, `none` for the first of a row."""
+        out = np.empty_like(symbols)
+        out[1:] = symbols[:-1]
+        out[(np.cumsum(self.rows) - self.rows)[self.rows > 0]] = none
+        return out
+
+
+def places_of(shape: tuple[int, ...], sent: Flags | None) -> Places:
+    """The places of maps [groups, rows, columns] where `sent` [rows, columns] is set, or all of them."""
+    if sent is None:
+        return _all_places(shape)
+    return Places(shape, np.broadcast_to(sent, shape))
+
+
+@functools.lru_cache(maxsize=16)
+def _all_places(shape: tuple[int, ...]) -> Places:
+    return Places(shape, None)
+
+
+class Counts:
     """How often each symbol 0 .. K - 1 occurred, in contexts of up to three levels, each finer than the one before:
 
     the group; the symbol there in the previous frame too; the symbol on the left too. A symbol that there is not counts
@@ -123,53 +214,50 @@ class _Counts:
         self._counts = [np.zeros((GROUPS * (size + 1) ** level, size), np.int32) for level in range(levels)]
 
     def encode(
-        self, symbols: Integers, groups: Integers, previous: Integers | None, initial: Integers | None
-    ) -> tuple[Integers, ...]:
-        """(cumulative frequencies below, frequencies) of `symbols`, flat."""
+        self, symbols: Integers, places: Places, previous: Integers | None, initial: Integers | None
+    ) -> tuple[Integers, Integers]:
+        """(cumulative frequencies below, frequencies) of `symbols`, flat as all arguments are."""
         tables = self.tables(initial)
-        contexts, flat = self._contexts(symbols, groups, previous)[-1], symbols.reshape(-1)
-        starts = tables[contexts, flat]
-        return starts, tables[contexts, flat + 1] - starts
+        contexts = self._contexts(symbols, places, previous)[-1]
+        starts = tables[contexts, symbols]
+        return starts, tables[contexts, symbols + 1] - starts
 
     def decode(
-        self, decoder: rans.Decoder, groups: Integers, previous: Integers | None, initial: Integers | None
+        self, decoder: rans.Decoder, places: Places, previous: Integers | None, initial: Integers | None
     ) -> Integers:
-        """Symbols of the shape of `groups`, which tells the group of each."""
+        """The next symbols, flat."""
         tables = self.tables(initial)
         if len(self._counts) == 1:
-            counts = np.bincount(groups.reshape(-1), minlength=GROUPS).tolist()
+            counts = np.bincount(places.groups, minlength=GROUPS).tolist()
             runs = [decoder.run(table, count) for table, count in zip(tables, counts, strict=True)]
-            return np.concatenate(runs).astype(np.int64).reshape(groups.shape)
-        contexts = groups + self._previous_step * (self._size if previous is None else previous)
-        symbols = decoder.symbols(tables.tolist(), contexts.reshape(-1).tolist(), groups.shape[-1], self._left_step)
-        return np.array(symbols, np.int64).reshape(groups.shape)
+            return np.concatenate(runs).astype(np.int64)
+        contexts = places.groups + self._previous_step * (self._size if previous is None else previous)
+        symbols = decoder.symbols(tables.tolist(), contexts.tolist(), places.rows.tolist(), self._left_step)
+        return np.array(symbols, np.int64)
 
     def frequencies(
-        self, groups: Integers, previous: Integers | None, left: Integers | None, initial: Integers | None
+        self, places: Places, previous: Integers | None, left: Integers | None, initial: Integers | None
     ) -> Integers:
-        """Of each symbol, out of 2**16, at each place of `groups`; `left` has the symbols that are left of another."""
-        symbols = np.full(groups.shape, self._size) if left is None else left
-        contexts = self._contexts(symbols, groups, previous)[-1]
-        return np.diff(self.tables(initial), axis=1)[contexts].reshape(*groups.shape, self._size)
+        """Of each symbol, out of 2**16, at each place; `left` has the symbols that are left of another."""
+        symbols = np.full(places.groups.shape, self._size) if left is None else left
+        contexts = self._contexts(symbols, places, previous)[-1]
+        return np.diff(self.tables(initial), axis=1)[contexts]
 
-    def update(self, symbols: Integers, groups: Integers, previous: Integers | None) -> None:
+    def update(self, symbols: Integers, places: Places, previous: Integers | None) -> None:
         """Counts age by a sixteenth, then take in `symbols`."""
-        flat = symbols.reshape(-1)
-        for level, contexts in enumerate(self._contexts(symbols, groups, previous)):
+        for level, contexts in enumerate(self._contexts(symbols, places, previous)):
             counts = self._counts[level]
-            new = np.bincount(contexts * self._size + flat, minlength=counts.size)
+            new = np.bincount(contexts * self._size + symbols, minlength=counts.size)
             self._counts[level] = counts - (counts >> _AGE_SHIFT) + new.reshape(counts.shape).astype(np.int32)
 
-    def _contexts(self, symbols: Integers, groups: Integers, previous: Integers | None) -> list[Integers]:
-        """Numbers of the contexts, flat, of each level."""
-        levels = [groups]
+    def _contexts(self, symbols: Integers, places: Places, previous: Integers | None) -> list[Integers]:
+        """Numbers of the contexts of each level."""
+        levels = [places.groups]
         if self._previous_step:
-            levels.append(groups + self._previous_step * (self._size if previous is None else previous))
+            levels.append(places.groups + self._previous_step * (self._size if previous is None else previous))
         if self._left_step:
-            left = np.full_like(symbols, self._size)
-            left[..., 1:] = symbols[..., :-1]
-            levels.append(levels[-1] + self._left_step * left)
-        return [numbers.reshape(-1) for numbers in levels]
+            levels.append(levels[-1] + self._left_step * places.left(symbols, self._size))
+        return levels
 
     def tables(self, initial: Integers | None) -> Integers:
         """Cumulative frequencies [contexts of the last level, K + 1], from 0 to 2**16, each step at least 1."""
@@ -194,9 +282,3 @@ class _Counts:
         tables += np.arange(self._size + 1)
         tables[:, -1] = 1 << rans.SCALE_BITS
         return tables
-
-
-@functools.lru_cache(maxsize=16)
-def _group_numbers(shape: tuple[int, ...]) -> Integers:
-    """The group of each index of maps [groups, rows, columns]."""
-    return np.broadcast_to(np.arange(GROUPS, dtype=np.int64)[:, None, None], shape)

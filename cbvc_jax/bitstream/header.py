@@ -18,15 +18,21 @@ from cbvc_jax.geometry import MAX_SIDE, STAGE_STRIDES
 from cbvc_jax.presets import KEYFRAME
 
 MAGIC = b"\x89CBV"
-VERSION = (1, 1)
+VERSION = (1, 2)
 """(major, minor): a reader refuses another major version and reads any minor one."""
 FIXED_VERSION = (1, 0)
 """The version of a stream whose records are all of fixed length: every reader of the major version reads it."""
+ADAPTIVE_VERSION = (1, 1)
+"""The version of a stream none of whose records has skipped blocks."""
 
-StreamCoding = Literal["fixed", "adaptive"]
-STREAM_CODINGS: dict[StreamCoding, tuple[int, int]] = {"fixed": FIXED_VERSION, "adaptive": VERSION}
-"""What a writer does with indices, and the version of the stream that comes of it: fixed length always, or a coding
-that learns from the frames before wherever it makes a record smaller."""
+StreamCoding = Literal["fixed", "adaptive", "skipping"]
+STREAM_CODINGS: dict[StreamCoding, tuple[int, int]] = {
+    "fixed": FIXED_VERSION,
+    "adaptive": ADAPTIVE_VERSION,
+    "skipping": VERSION,
+}
+"""What a writer does with indices, and the version of the stream that comes of it: fixed length always; a coding that
+learns from the frames before, wherever it makes a record smaller; and that with blocks that stay as they were."""
 
 ColorMatrix = Literal["bt601", "bt709", "bt2020", "rgb"]
 ColorRange = Literal["limited", "full"]
@@ -69,7 +75,7 @@ class StreamHeader:
       key_sizes: codebook size K of each stage for keyframes, 2 .. 65536.
       predicted_sizes: (rate name, codebook sizes) for each rate of predicted frames, 1 .. 8 of them.
       extensions: (id, value) of optional fields, 0 <= id < 65536; unknown ones are for others to read.
-      version: (major, minor) of the format; from 1.1 on, records may be coded adaptively.
+      version: (major, minor) of the format; from 1.1 on, records may be coded adaptively, from 1.2 on skip blocks.
     """
 
     model_sha256: bytes
@@ -97,6 +103,11 @@ class StreamHeader:
     def adaptive(self) -> bool:
         """Whether records may be coded adaptively, so that a reader has to learn from each frame."""
         return self.version > FIXED_VERSION
+
+    @property
+    def skipping(self) -> bool:
+        """Whether records may skip blocks."""
+        return self.version > ADAPTIVE_VERSION
 
     def layouts(self) -> dict[str, PayloadLayout]:
         """Payload layout of keyframes (under "key") and of predicted frames by rate name."""

@@ -15,8 +15,16 @@ import numpy as np
 
 from cbvc_jax.bitstream.adaptive import IndexTables
 from cbvc_jax.bitstream.framing import CRC_BYTES, END_MARKER, KEY_MARKER
-from cbvc_jax.bitstream.header import COLOR_MATRICES, COLOR_RANGES, FIXED_VERSION, VERSION, StreamHeader
+from cbvc_jax.bitstream.header import (
+    ADAPTIVE_VERSION,
+    COLOR_MATRICES,
+    COLOR_RANGES,
+    FIXED_VERSION,
+    VERSION,
+    StreamHeader,
+)
 from cbvc_jax.bitstream.reader import StreamReader
+from cbvc_jax.bitstream.skipping import fill_skipped
 from cbvc_jax.bitstream.writer import StreamWriter
 from cbvc_jax.geometry import GROUPS, stage_grids
 from cbvc_jax.presets import KEYFRAME
@@ -54,7 +62,11 @@ def random_stream(rng: random.Random, *, tables: bool = False) -> bytes:
             if before[0] == rate:
                 kept = rng.choice((0, 3, 15))
                 indices = tuple(np.where(i % 16 < kept, old, i) for i, old in zip(indices, before[1], strict=True))
-            writer.write("key" if key else "predicted", rate, timestamp, indices)
+            skip = None
+            if header.skipping and not key and header.layouts()[rate].can_be_coded and rng.random() < 0.7:
+                skip = random_skip(rng, header)
+                indices = fill_skipped(indices, skip, before[1] if before[0] == rate else None)
+            writer.write("key" if key else "predicted", rate, timestamp, indices, skip)
             timestamp += rng.choice((1, 1, 1, 3003, 1 << 40))
     return file.getvalue()
 
@@ -84,7 +96,7 @@ def random_header(rng: random.Random) -> StreamHeader:
         gop=rng.choice((1, 2, 3, 32)),
         key_sizes=_random_sizes(rng),
         predicted_sizes=tuple((f"rate{i}", _random_sizes(rng)) for i in range(rates)),
-        version=rng.choice((FIXED_VERSION, VERSION, VERSION)),
+        version=rng.choice((FIXED_VERSION, ADAPTIVE_VERSION, VERSION, VERSION)),
         extensions=tuple((rng.randrange(1 << 16), rng.randbytes(rng.randrange(9))) for _ in range(rng.randrange(3))),
     )
 
@@ -95,6 +107,12 @@ def random_indices(rng: random.Random, header: StreamHeader, sizes: tuple[int, .
     power = rng.choice((1, 2, 8))
     shapes = [(GROUPS, *grid) for grid in stage_grids(header.height, header.width)]
     return tuple((k * draw.random(shape) ** power).astype(int) for k, shape in zip(sizes, shapes, strict=True))
+
+
+def random_skip(rng: random.Random, header: StreamHeader) -> np.ndarray:
+    """Skipped blocks, bool [rows, columns] of the first stage: none of them, all, or some."""
+    draw = np.random.default_rng(rng.getrandbits(32))
+    return draw.random(stage_grids(header.height, header.width)[0]) < rng.choice((0.0, 0.3, 0.9, 1.0))
 
 
 def _random_sizes(rng: random.Random) -> tuple[int, ...]:

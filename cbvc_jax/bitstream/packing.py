@@ -36,6 +36,7 @@ class PayloadLayout:
 
     Attributes:
       size_bits, size_bytes: of the payload, without and with the padding to a whole byte.
+      skipping_bytes: most that a coded payload with skipped blocks takes, if one needs every bit that it can.
       codebook_sizes: K of each stage.
       shapes: [groups=2, rows, columns] of each stage.
     """
@@ -51,6 +52,8 @@ class PayloadLayout:
         self.shapes = tuple(stage.shape for stage in stages)
         self.size_bits = start
         self.size_bytes = -(-start // 8)
+        _, rows, columns = self.shapes[0]
+        self.skipping_bytes = 4 + 5 * sum(stage.count for stage in stages) + 3 * rows * columns
 
     @property
     def can_be_coded(self) -> bool:

@@ -67,16 +67,17 @@ class Decoder:
             raise BitstreamError("a coded payload does not begin with a state of the coder", offset)
 
     def symbols(
-        self, tables: Sequence[Sequence[int]], contexts: Sequence[int], columns: int, left_step: int = 0
+        self, tables: Sequence[Sequence[int]], contexts: Sequence[int], rows: Sequence[int], left_step: int = 0
     ) -> list[int]:
         """The next symbols, as many as there are contexts.
 
         The table of a symbol is number `context + left_step * left`; left is the symbol before, or the number of
-        symbols K in the first of `columns`.
+        symbols K for the first of a row.
 
         Args:
           tables: cumulative frequencies 0 .. 2**16 of K symbols, strictly increasing, K + 1 integers each.
-          contexts: of each symbol, rows of `columns` one after the other.
+          contexts: of each symbol, one row after the other.
+          rows: length of each row.
 
         Raises:
           BitstreamError: the bytes end too early.
@@ -85,9 +86,10 @@ class Decoder:
         none = len(tables[0]) - 1
         out: list[int] = []
         try:
-            for row in range(0, len(contexts), max(columns, 1)):
-                left = none
-                for context in contexts[row : row + columns]:
+            end = 0
+            for length in rows:
+                left, begin, end = none, end, end + length
+                for context in contexts[begin:end]:
                     table = tables[context + left_step * left]
                     slot = state & _SLOTS
                     left = bisect_right(table, slot) - 1

@@ -7,7 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder, IndexTables
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
@@ -16,6 +16,8 @@ from cbvc_jax.bitstream.framing import (
     END_MARKER,
     KEY_MARKER,
     MARKER_BYTES,
+    SKIP_CODINGS,
+    TABLE_CODINGS,
     Coding,
     Progress,
     RecordHead,
@@ -23,6 +25,7 @@ from cbvc_jax.bitstream.framing import (
 )
 from cbvc_jax.bitstream.header import read_header
 from cbvc_jax.bitstream.packing import IndexMaps
+from cbvc_jax.bitstream.skipping import Skip
 from cbvc_jax.bitstream.source import ByteSource
 from cbvc_jax.errors import BitstreamError, UsageError
 
@@ -42,7 +45,8 @@ class FrameRecord:
       number: of the frame in the stream, from 0; a gap shows frames that were lost.
       timestamp: in ticks of the header's time base.
       indices: uint16 [groups=2, rows, columns] of each stage.
-      coding: "fixed", "adaptive" or "adaptive-tables".
+      skip: bool [rows, columns] of the first stage, blocks that stay as they were; None: no block.
+      coding: one of `CODINGS`.
       stage_bytes: how many bytes of the payload each stage took, to a byte or two.
       offset, size_bytes: where the record lies in the stream, framing included.
       payload_bytes: length of the indices alone.
@@ -53,11 +57,20 @@ class FrameRecord:
     number: int
     timestamp: int
     indices: IndexMaps
+    skip: Skip | None
     coding: Coding
     stage_bytes: tuple[int, ...]
     offset: int
     size_bytes: int
     payload_bytes: int
+
+
+class _Unpacked(NamedTuple):
+    """A payload's indices, the bytes that each stage took, and the blocks that are skipped; empty if not unpacked."""
+
+    indices: IndexMaps = ()
+    stage_bytes: tuple[int, ...] = ()
+    skip: Skip | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +151,9 @@ class StreamReader:
         """The next frame, or None at the end.
 
         Args:
-          unpack: False leaves `indices` and `stage_bytes` empty and their values unchecked; checksums are checked all
-            the same. Where the frames of a GOP build on each other, unpacking can begin again at a keyframe only.
+          unpack: False leaves `indices`, `skip` and `stage_bytes` empty and their values unchecked; checksums are
+            checked all the same. Where the frames of a GOP build on each other, unpacking can begin again at a
+            keyframe only.
 
         Raises:
           BitstreamError: the stream is damaged here, or cut short (TruncatedError). Later calls return None.
@@ -148,7 +162,7 @@ class StreamReader:
         while not self._done:
             offset = self._source.offset
             try:
-                head, progress, indices, stage_bytes = self._examine(self._progress, unpack=unpack)
+                head, progress, frame = self._examine(self._progress, unpack=unpack)
             except BitstreamError as error:
                 if not self._conceal:
                     self._done = True
@@ -160,11 +174,19 @@ class StreamReader:
             if head.kind == "end":
                 self._done = self.complete = True
                 break
-            self._learn(head, indices)
-            number = (progress.frames or 0) - 1
-            place = (offset, head.size_bytes, head.payload_bytes)
+            self._learn(head, frame)
             return FrameRecord(
-                head.kind, head.rate, number, progress.timestamp, indices, head.coding, stage_bytes, *place
+                kind=head.kind,
+                rate=head.rate,
+                number=(progress.frames or 0) - 1,
+                timestamp=progress.timestamp,
+                indices=frame.indices,
+                skip=frame.skip,
+                coding=head.coding,
+                stage_bytes=frame.stage_bytes,
+                offset=offset,
+                size_bytes=head.size_bytes,
+                payload_bytes=head.payload_bytes,
             )
         return None
 
@@ -192,15 +214,15 @@ class StreamReader:
         self._done = self.complete = False
         return place
 
-    def _learn(self, head: RecordHead, indices: IndexMaps) -> None:
+    def _learn(self, head: RecordHead, frame: _Unpacked) -> None:
         """Moves the coder on by a frame; without its indices it waits for the next keyframe."""
         if self._coder is not None:
-            self._learned = bool(indices) and (head.kind == "key" or self._learned)
+            self._learned = bool(frame.indices) and (head.kind == "key" or self._learned)
             if self._learned:
-                self._coder.update(head.rate, indices)
+                self._coder.update(head.rate, frame.indices, frame.skip)
 
-    def _examine(self, progress: Progress, *, unpack: bool) -> tuple[RecordHead, Progress, IndexMaps, tuple[int, ...]]:
-        """(head, state after it, indices, bytes by stage) of the record at the window's start, which stays."""
+    def _examine(self, progress: Progress, *, unpack: bool) -> tuple[RecordHead, Progress, _Unpacked]:
+        """(head, state after it, what its payload says) of the record at the window's start, which stays."""
         source = self._source
         offset = source.offset
         if not source.fill(1):
@@ -213,20 +235,22 @@ class StreamReader:
             raise BitstreamError(f"a {_NAMES[head.kind]} is damaged: its checksum does not match", offset)
         progress = progress.after(head, crc, offset)
         if not unpack or head.kind == "end":
-            return head, progress, (), ()
-        return head, progress, *self._unpack(head, body[head.head_bytes :], offset + head.head_bytes)
+            return head, progress, _Unpacked()
+        return head, progress, self._unpack(head, body[head.head_bytes :], offset + head.head_bytes)
 
-    def _unpack(self, head: RecordHead, payload: bytes, offset: int) -> tuple[IndexMaps, tuple[int, ...]]:
-        """(indices, bytes by stage) of a payload that begins at `offset`."""
+    def _unpack(self, head: RecordHead, payload: bytes, offset: int) -> _Unpacked:
+        """What a payload that begins at `offset` says."""
         layout = self._layouts[head.rate]
         if head.coding == "fixed" or self._coder is None:
-            return layout.unpack(payload, offset), layout.stage_bytes()
+            return _Unpacked(layout.unpack(payload, offset), layout.stage_bytes())
         if head.kind == "predicted" and not self._learned:
             raise UsageError("a frame before this one was not unpacked: unpacking can begin at a keyframe only")
-        tables = head.coding == "adaptive-tables"
+        tables = head.coding in TABLE_CODINGS
         if tables and not self._coder.has_tables:
             raise UnsupportedError("the indices are coded with tables of the model, which were not given", offset)
-        return self._coder.decode(head.rate, payload, offset, tables=tables)
+        return _Unpacked(
+            *self._coder.decode(head.rate, payload, offset, tables=tables, skips=head.coding in SKIP_CODINGS)
+        )
 
     def _pass_over(self, reason: str) -> None:
         """Moves to the next sound keyframe, or the end of the stream, and notes what lies before it."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import IO, Any, Literal
 
+import numpy as np
 import numpy.typing as npt
 
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder, IndexTables
@@ -16,6 +17,7 @@ from cbvc_jax.bitstream.framing import Coding, Progress, RecordHead, coded_head,
 from cbvc_jax.bitstream.frequencies import Chances
 from cbvc_jax.bitstream.header import StreamHeader
 from cbvc_jax.bitstream.packing import IndexMaps
+from cbvc_jax.bitstream.skipping import Skip, fill_skipped
 from cbvc_jax.bitstream.source import VARINT_LIMIT
 from cbvc_jax.errors import BitstreamError, UsageError
 from cbvc_jax.presets import KEYFRAME
@@ -58,7 +60,12 @@ class StreamWriter:
         return None if coder is None else coder.chances(rate, tables=coder.has_tables)
 
     def write(
-        self, kind: Literal["key", "predicted"], rate: str, timestamp: int, indices: Sequence[npt.ArrayLike]
+        self,
+        kind: Literal["key", "predicted"],
+        rate: str,
+        timestamp: int,
+        indices: Sequence[npt.ArrayLike],
+        skip: npt.ArrayLike | None = None,
     ) -> int:
         """Number of bytes written for one frame; they are flushed before it returns.
 
@@ -67,6 +74,8 @@ class StreamWriter:
           rate: "key" for a keyframe, one of the header's rates for a predicted frame.
           timestamp: in ticks of the header's time base, 0 .. 2**63 - 1, more than that of the frame before.
           indices: one integer array [groups=2, rows, columns] a stage, of the frame's stage grids.
+          skip: bool [rows, columns] of the first stage's grid, the blocks of a predicted frame that stay as they were;
+            indices that are not sent then are as `fill_skipped` has them. None: no block.
 
         Raises:
           UsageError: an argument does not fit the header or the frames before. Nothing was written.
@@ -93,11 +102,12 @@ class StreamWriter:
         else:
             raise UsageError(f"a frame is 'key' or 'predicted', not '{kind}'")
         maps = self._layouts[rate].check(indices)
-        coding, head, payload = self._code(rate, head, maps)
+        skipped = None if skip is None else self._checked_skip(rate, maps, np.asarray(skip))
+        coding, head, payload = self._code(rate, head, maps, skipped)
         record = RecordHead(kind, rate, number, ticks, coding, len(head), len(payload))
         written = self._emit_record(record, head + payload)
         if self._coder is not None:
-            self._coder.update(rate, maps)
+            self._coder.update(rate, maps, skipped)
         return written
 
     def finish(self) -> int:
@@ -126,14 +136,31 @@ class StreamWriter:
             return None
         return coder
 
-    def _code(self, rate: str, head: bytes, maps: IndexMaps) -> tuple[Coding, bytes, bytes]:
+    def _checked_skip(self, rate: str, maps: IndexMaps, skip: np.ndarray) -> Skip | None:
+        """The skipped blocks; None if there is none."""
+        if skip.dtype != np.bool_ or skip.shape != maps[0].shape[1:]:
+            raise UsageError(f"skipped blocks are bool {list(maps[0].shape[1:])}, not {skip.dtype} {list(skip.shape)}")
+        if not skip.any():
+            return None
+        if rate == KEYFRAME or self._coder is None or not self.header.skipping or self._coder_of(rate) is None:
+            raise UsageError("blocks are skipped in predicted frames of a stream with skipping index coding only")
+        filled = fill_skipped(maps, skip, self._coder.reference(rate))
+        if not all(np.array_equal(a, b) for a, b in zip(maps, filled, strict=True)):
+            raise UsageError("an index of a skipped block is not the one that a reader will have there")
+        return skip
+
+    def _code(self, rate: str, head: bytes, maps: IndexMaps, skip: Skip | None) -> tuple[Coding, bytes, bytes]:
         """(coding, head, payload) of the smallest record."""
-        plain = head, self._layouts[rate].pack(maps)
         coder = self._coder_of(rate)
+        if skip is not None and coder is not None:
+            payload = coder.encode(rate, maps, tables=coder.has_tables, skip=skip)
+            coding: Coding = "skipping-tables" if coder.has_tables else "skipping"
+            return coding, coded_head(head, coding, len(payload)), payload
+        plain = head, self._layouts[rate].pack(maps)
         if coder is None:
             return "fixed", *plain
         payload = coder.encode(rate, maps, tables=coder.has_tables)
-        coding: Coding = "adaptive-tables" if coder.has_tables else "adaptive"
+        coding = "adaptive-tables" if coder.has_tables else "adaptive"
         coded = coded_head(head, coding, len(payload)), payload
         return ("fixed", *plain) if sum(map(len, plain)) <= sum(map(len, coded)) else (coding, *coded)
 

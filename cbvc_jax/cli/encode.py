@@ -41,8 +41,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--coding",
         choices=STREAM_CODINGS,
-        default="adaptive",
-        help="of the indices: as few bits as the frames before allow (default), or the same bits for every frame",
+        help="of the indices: the same bits for every frame; as few as the frames before allow (default of --rate); "
+        "or that with blocks that stay as they were, where that costs less (default otherwise)",
     )
     parser.add_argument("--frames", type=int, help="encode no more than this")
     parser.add_argument("--size", help="WxH: the size of raw YUV, or a size to scale to")
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     check_stdin(args.input)
     from cbvc_jax.cache import use_compilation_cache
     from cbvc_jax.cli.output import check_distinct, open_output
-    from cbvc_jax.codec import encode
+    from cbvc_jax.codec import DEFAULT_CODING, RATED_CODING, encode
     from cbvc_jax.rate_control import setting_for
     from cbvc_jax.video import open_video
     from cbvc_jax.weights import DEFAULT_MODEL, load_model
@@ -76,10 +76,12 @@ def run(args: argparse.Namespace) -> int:
             setting = setting_for(args.quality, model.preset.rates)
             rate, price = setting.rate, setting.price
         control = _control(args, video.info, model, count)
+        coding = args.coding or (DEFAULT_CODING if args.quality is None and control is None else RATED_CODING)
         with open_output(args.output) as file, progress("encode", count) as bar:
             coded = 0
             frames: Any = itertools.islice(video, args.frames)
-            for _ in encode(frames, file, model, video.info, rate, args.gop, args.coding, price=price, control=control):
+            choices: Any = {"price": price, "control": control, "cuts": not args.no_cuts}
+            for _ in encode(frames, file, model, video.info, rate, args.gop, coding, **choices):
                 coded += 1
                 bar.update()
             if not coded:

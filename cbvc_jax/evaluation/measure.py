@@ -57,7 +57,7 @@ class ModelSettings:
       sha256: its identity in hexadecimal digits.
       gop: frames from keyframe to keyframe.
       amount: name of the rate, or quality from 0 to 100.
-      coding: of the indices, "adaptive" or "fixed".
+      coding: of the indices, one of `STREAM_CODINGS`.
     """
 
     model: str
@@ -69,7 +69,7 @@ class ModelSettings:
     @property
     def series(self) -> str:
         way = "" if isinstance(self.amount, str) else "-quality"
-        return f"{Path(self.model).name}-gop{self.gop}{way}{'' if self.coding == 'adaptive' else '-fixed'}"
+        return f"{Path(self.model).name}-gop{self.gop}{way}{'' if self.coding == 'adaptive' else f'-{self.coding}'}"
 
     @property
     def setting(self) -> str:

@@ -93,7 +93,7 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
         for rate in rates:
             model.preset.codebook_sizes(rate)
         for gop, coding in itertools.product(plan.gops, plan.codings):
-            for amount in (*rates, *(sorted(plan.levels) if coding == "adaptive" else ())):
+            for amount in (*rates, *(sorted(plan.levels) if coding != "fixed" else ())):
                 yield ModelSettings(name, model.sha256.hex(), gop, amount, coding)
 
 

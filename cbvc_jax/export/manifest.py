@@ -9,10 +9,10 @@ from pathlib import Path
 from cbvc_jax.errors import ModelError
 
 MANIFEST_FILE = "manifest.json"
-VERSION = 1
+VERSION = 2
 INDEX_NAMES = ("i1", "i2", "i3")
-REFERENCE_NAME = "y_ref"
-"""What a step's arguments are called, in this order; keyframes have no reference."""
+REFERENCE_NAMES = ("y_ref", "skip")
+"""What a step's arguments are called, in this order; keyframes have the indices only."""
 SAVED_MODEL_FOLDER = "saved_model"
 
 

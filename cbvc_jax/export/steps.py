@@ -1,10 +1,11 @@
 """The decoder's step as a pure function with the model's weights inside: what every format exports.
 
-    keyframe         (i1, i2, i3)         -> (x_hat, y_hat)
-    predicted frame  (i1, i2, i3, y_ref)  -> (x_hat, y_hat)
+    keyframe         (i1, i2, i3)               -> (x_hat, y_hat)
+    predicted frame  (i1, i2, i3, y_ref, skip)  -> (x_hat, y_hat)
 
 Shapes, for a padded frame of 64 a x 64 b pixels: i1 int32 [1, 4a, 4b, 2], i2 [1, 2a, 2b, 2], i3 [1, a, b, 2], y_ref and
-y_hat float32 [1, 8a, 8b, c], x_hat float32 [1, 64a, 64b, 3] in 8-bit levels, neither rounded nor clipped.
+y_hat float32 [1, 8a, 8b, c], skip int32 [1, 4a, 4b], 1 where a block keeps y_ref and 0 elsewhere, x_hat float32
+[1, 64a, 64b, 3] in 8-bit levels, neither rounded nor clipped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAME
+from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAMES
 from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, stage_grids
 from cbvc_jax.model import CodecModel
 from cbvc_jax.presets import KEYFRAME
@@ -34,8 +35,8 @@ def make_step(model: Model, kind: str) -> Callable[..., tuple[jax.Array, jax.Arr
     """The step of one kind of frame; its arguments are those of `step_arguments`."""
     codec, variables = CodecModel(model.preset), {"params": model.params}
 
-    def step(i1: Any, i2: Any, i3: Any, y_ref: Any = None) -> tuple[Any, Any]:
-        y_hat = codec.apply(variables, [i1, i2, i3], y_ref, model.codebooks[kind], kind, method="decode")
+    def step(i1: Any, i2: Any, i3: Any, y_ref: Any = None, skip: Any = None) -> tuple[Any, Any]:
+        y_hat = codec.apply(variables, [i1, i2, i3], y_ref, model.codebooks[kind], kind, skip, method="decode")
         return LEVELS * codec.apply(variables, y_hat, method="picture"), y_hat  # pyright: ignore
 
     return step
@@ -53,5 +54,7 @@ def step_arguments(model: Model, kind: str, size: tuple[int, int] | None) -> dic
         name: jax.ShapeDtypeStruct((1, *grid, GROUPS), jnp.int32) for name, grid in zip(INDEX_NAMES, grids, strict=True)
     }
     if kind != KEYFRAME:
-        arguments[REFERENCE_NAME] = jax.ShapeDtypeStruct((1, *latents, model.preset.latent_channels), jnp.float32)
+        y_ref = jax.ShapeDtypeStruct((1, *latents, model.preset.latent_channels), jnp.float32)
+        skip = jax.ShapeDtypeStruct((1, *grids[0]), jnp.int32)
+        arguments |= zip(REFERENCE_NAMES, (y_ref, skip), strict=True)
     return arguments

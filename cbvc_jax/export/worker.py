@@ -34,8 +34,10 @@ def main(argv: list[str]) -> int:
             digest.update(record.rate.encode())
             for indices in record.indices:
                 digest.update(indices.astype("<u2").tobytes())
+            if record.skip is not None:
+                digest.update(record.skip.tobytes())
             start = time.perf_counter()
-            frame = decoder.push_float(record.rate, record.indices)
+            frame = decoder.push_float(record.rate, record.indices, record.skip)
             # The first frames of each kind compile; they are not in the speed.
             decode_s += time.perf_counter() - start if count >= 2 else 0.0
             out.write(frame.astype("<f4").tobytes())

@@ -39,7 +39,8 @@ def digest(paths: list[Path]) -> str:
                 total.update(repr((r.kind, r.rate, r.number, r.timestamp, r.coding, r.stage_bytes)).encode())
                 for maps in r.indices:
                     total.update(maps.astype(">u2").tobytes())
-                writer.write(r.kind, r.rate, r.timestamp, r.indices)
+                total.update(b"" if r.skip is None else r.skip.tobytes())
+                writer.write(r.kind, r.rate, r.timestamp, r.indices, r.skip)
         assert again.getvalue() == data, path
     return total.hexdigest()
 

@@ -123,7 +123,9 @@ class Reader:
         if coding == 0:
             return fixed
         length = self._varint()
-        if max(sizes) > 8192 or length >= fixed:
+        counts = [2 * -(-self.height // s) * -(-self.width // s) for s in (16, 32, 64)]
+        most = fixed - 1 if coding < 3 else 4 + 5 * sum(counts) + 3 * counts[0] // 2
+        if max(sizes) > 8192 or length > most:
             raise Damaged("length of a coded payload")
         return length
 
@@ -144,7 +146,10 @@ class Reader:
         return stages, sound and value & (2**left - 1) == 0
 
     def read_frames(self):
-        """Yields (kind, rate, frame number, timestamp, flat indices of each stage) to the end of the stream."""
+        """Yields (kind, rate, frame number, timestamp, flat indices of each stage, flat skips) to the stream's end.
+
+        Skips are 0 or 1 for each block, and None in a frame that has none.
+        """
         frames, time, delta, in_gop, crc = 0, -1, None, None, None
         indices = Indices(self)
         while True:
@@ -171,8 +176,8 @@ class Reader:
                 raise Damaged("timestamp")
             else:
                 time, delta, in_gop = ticks, None, 1
-            stages = indices.take(kind, rate, sizes, coding, payload)
-            yield kind, rate, frames, time, stages
+            stages, skips = indices.take(kind, rate, sizes, coding, payload)
+            yield kind, rate, frames, time, stages, skips
             frames += 1
 
     def _record_head(self):
@@ -192,51 +197,93 @@ class Reader:
         coding = self._coding(flags >> 4 & 7)
         if flags & 0x8F:
             raise Damaged("reserved flag")
-        if coding == 1:
-            raise Damaged("coding 1 in a keyframe")
+        if coding in (1, 3, 4):
+            raise Damaged("a coding of predicted frames in a keyframe")
         return "key", "key", self.key_sizes, self._varint(), self._varint(), coding
 
     def _coding(self, number: int) -> int:
-        if number > (2 if self.minor else 0):
+        if number > (0, 2, 4)[min(self.minor, 2)]:
             raise Later
         return number
 
 
 class Indices:
-    """What is remembered from frame to frame: sections 8.3 and 8.4."""
+    """What is remembered from frame to frame: sections 8.3, 8.4 and 8.6."""
 
     def __init__(self, reader: Reader):
         self.reader = reader
-        self.models, self.reference = {}, ("", [])
+        self._forget()
 
-    def take(self, kind: str, rate: str, sizes: list[int], coding: int, payload: bytes) -> list[list[int]]:
-        """The flat indices of each stage of the next frame."""
+    def _forget(self) -> None:
+        self.models, self.reference = {}, ("", [])
+        self.skips, self.skips_before = Model(2, 3), None
+
+    def take(self, kind: str, rate: str, sizes: list[int], coding: int, payload: bytes):
+        """(flat indices of each stage, flat skips or None) of the next frame."""
         reader = self.reader
         if kind == "key":
-            self.models, self.reference = {}, ("", [])
+            self._forget()
+        grid = reader.width, reader.height
         if rate not in self.models:
-            grid = reader.width, reader.height
             self.models[rate] = [Stage(*grid, s, k) for s, k in zip((16, 32, 64), sizes, strict=True)]
         models = self.models[rate]
         before = self.reference[1] if self.reference[0] == rate else [None] * 3
+        skips, sent = None, [None] * 3
         if coding == 0:
             stages, sound = reader.fixed(sizes, payload)
             if not sound:
                 raise Damaged("payload")
         else:
-            if coding == 2 and reader.tables is None:
+            if coding in (2, 4) and reader.tables is None:
                 raise Later
             coder = Coder(payload)
-            initial = reader.tables[rate] if coding == 2 else [None] * 3
-            stages = [m.decode(coder, r, t) for m, r, t in zip(models, before, initial, strict=True)]
+            if coding >= 3:
+                skips = self._read_skips(coder)
+                sent = [self._sent(skips, s) for s in (1, 2, 3)]
+            initial = reader.tables[rate] if coding in (2, 4) else [None] * 3
+            parts = zip(models, before, initial, sent, strict=True)
+            stages = [m.decode(coder, r, t, q) for m, r, t, q in parts]
             if coder.x != 2**23 or coder.position != len(payload):
                 raise Damaged("end of a coded payload")
         if kind == "predicted":
             if reader.minor and max(sizes) <= 8192:
-                for model, stage, ref in zip(models, stages, before, strict=True):
-                    model.count(stage, ref)
+                for model, stage, ref, q in zip(models, stages, before, sent, strict=True):
+                    model.count(stage, ref, q)
             self.reference = rate, stages
-        return stages
+            if skips is not None:
+                self.skips.count(self._skip_contexts(skips), skips)
+            self.skips_before = skips
+        return stages, skips
+
+    def _skip_contexts(self, skips: list[int]) -> list[tuple[int, ...]]:
+        """Of the symbols up to the one after `skips`."""
+        columns, before = -(-self.reader.width // 16), self.skips_before
+        return [
+            (0, 2 if before is None else before[i], 2 if i % columns == 0 else skips[i - 1])
+            for i in range(-(-self.reader.height // 16) * columns)
+            if i <= len(skips)
+        ]
+
+    def _read_skips(self, coder: Coder) -> list[int]:
+        skips = []
+        for _ in range(-(-self.reader.height // 16) * -(-self.reader.width // 16)):
+            skips.append(coder.symbol(self.skips.table(self._skip_contexts(skips)[-1], [3, 1])))
+        return skips
+
+    def _sent(self, skips: list[int], stage: int) -> list[bool]:
+        """For each flat place of both groups."""
+        rows, columns = -(-self.reader.height // 16), -(-self.reader.width // 16)
+        side = 2 ** (stage - 1)
+        out = []
+        for y in range(-(-rows // side)):
+            for x in range(-(-columns // side)):
+                covered = [
+                    skips[j * columns + i]
+                    for j in range(side * y, min(rows, side * (y + 1)))
+                    for i in range(side * x, min(columns, side * (x + 1)))
+                ]
+                out.append(0 in covered)
+        return out + out
 
 
 class Coder:
@@ -304,41 +351,59 @@ class Stage:
         self.hits = Model(2, 3) if size > 64 else None
         self.reference_hits = None
 
-    def _context(self, i: int, symbols, before, none: int) -> tuple[int, ...]:
-        left = none if i % self.columns == 0 else symbols[i - 1]
-        return i // self.area, none if before is None else before[i], left
+    def _row(self, i: int) -> int:
+        return i // self.columns
 
-    def _map(self, coder: Coder, model: Model, before, initial) -> list[int]:
-        symbols, tables = [], {}
-        for i in range(2 * self.area):
-            context = self._context(i, symbols, before, model.size)[: model.levels]
-            if context not in tables:
-                tables[context] = model.table(context, initial[context[0]])
-            symbols.append(coder.symbol(tables[context]))
-        return symbols
-
-    def decode(self, coder: Coder, reference, initial) -> list[int]:
-        initial = initial or [[1] * self.size] * 2
-        if self.hits is None or reference is None:
-            return self._map(coder, self.indices, reference, initial)
-        hits = self._map(coder, self.hits, self.reference_hits, [[15, 1]] * 2)
-        tables = [self.indices.table((g,), initial[g]) for g in (0, 1)]
+    def _contexts(self, places: list[int], symbols: list[int], before, none: int) -> list[tuple[int, ...]]:
+        """Of the symbols at `places`, as far as the one after `symbols`."""
         out = []
-        for i, hit in enumerate(hits):
-            out.append(reference[i] if hit else coder.symbol(tables[i // self.area]))
-            if not hit and out[-1] == reference[i]:
-                raise Damaged("a miss that is a hit")
+        for n, i in enumerate(places[: len(symbols) + 1]):
+            first = n == 0 or self._row(places[n - 1]) != self._row(i)
+            out.append((i // self.area, none if before is None else before[i], none if first else symbols[n - 1]))
         return out
 
-    def count(self, stage: list[int], reference) -> None:
-        everywhere = range(2 * self.area)
+    def _read(self, coder: Coder, model: Model, places: list[int], before, initial) -> list[int]:
+        symbols, tables, last = [], {}, None
+        for n, i in enumerate(places):
+            first = n == 0 or self._row(places[n - 1]) != self._row(i)
+            p = model.size if before is None else before[i]
+            context = (i // self.area, p, model.size if first else last)[: model.levels]
+            if context not in tables:
+                tables[context] = model.table(context, initial[context[0]])
+            last = coder.symbol(tables[context])
+            symbols.append(last)
+        return symbols
+
+    def _places(self, sent) -> list[int]:
+        return [i for i in range(2 * self.area) if sent is None or sent[i]]
+
+    def decode(self, coder: Coder, reference, initial, sent) -> list[int]:
+        initial = initial or [[1] * self.size] * 2
+        places = self._places(sent)
+        out = [0] * (2 * self.area) if reference is None else list(reference)
         if self.hits is None or reference is None:
-            contexts = [self._context(i, stage, reference, self.size) for i in everywhere]
-            self.indices.count(contexts, stage)
+            for i, symbol in zip(places, self._read(coder, self.indices, places, reference, initial), strict=True):
+                out[i] = symbol
+            return out
+        hits = self._read(coder, self.hits, places, self.reference_hits, [[15, 1]] * 2)
+        tables = [self.indices.table((g,), initial[g]) for g in (0, 1)]
+        for i, hit in zip(places, hits, strict=True):
+            if not hit:
+                out[i] = coder.symbol(tables[i // self.area])
+                if out[i] == reference[i]:
+                    raise Damaged("a miss that is a hit")
+        return out
+
+    def count(self, stage: list[int], reference, sent) -> None:
+        places = self._places(sent)
+        if self.hits is None or reference is None:
+            symbols = [stage[i] for i in places]
+            self.indices.count(self._contexts(places, symbols, reference, self.size), symbols)
             self.reference_hits = None
             return
         hits = [int(a == b) for a, b in zip(stage, reference, strict=True)]
-        self.hits.count([self._context(i, hits, self.reference_hits, 2) for i in everywhere], hits)
-        missed = [i for i in everywhere if not hits[i]]
+        symbols = [hits[i] for i in places]
+        self.hits.count(self._contexts(places, symbols, self.reference_hits, 2), symbols)
+        missed = [i for i in places if not hits[i]]
         self.indices.count([(i // self.area,) for i in missed], [stage[i] for i in missed])
         self.reference_hits = hits

@@ -73,4 +73,7 @@ def read_all(data: bytes) -> list[FrameRecord]:
 def same_frame(a: FrameRecord, b: FrameRecord) -> bool:
     """Whether two records say the same about a frame."""
     fields = ("kind", "rate", "number", "timestamp")
-    return all(getattr(a, f) == getattr(b, f) for f in fields) and all(map(np.array_equal, a.indices, b.indices))
+    skips = a.skip is b.skip is None or np.array_equal(a.skip, b.skip)  # pyright: ignore
+    return (
+        skips and all(getattr(a, f) == getattr(b, f) for f in fields) and all(map(np.array_equal, a.indices, b.indices))
+    )

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbvc_jax.bitstream import (
+    ADAPTIVE_VERSION,
     FIXED_VERSION,
-    VERSION,
     PayloadLayout,
     StreamReader,
     StreamWriter,
     TruncatedError,
     UnsupportedError,
+    fill_skipped,
 )
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.bitstream.mutate import falling_tables, join, split
@@ -27,7 +28,7 @@ from . import digest
 from .streams import header, indices, read_all, same_frame, stream
 
 PINNED = "fde1e18d58332da9"
-CALM = header(96, 64, version=VERSION)
+CALM = header(96, 64, version=ADAPTIVE_VERSION)
 SIZES = st.sampled_from([2, 3, 8, 16, 17, 64, 65, 512, 8192])
 
 
@@ -80,7 +81,7 @@ def test_no_record_is_larger_than_at_fixed_length():
 
 
 def test_a_frozen_picture_costs_next_to_nothing():
-    head = header(448, 256, gop=64, version=VERSION)
+    head = header(448, 256, gop=64, version=ADAPTIVE_VERSION)
     still = {rate: indices(head, rate) for rate in ("key", *head.rates)}
     for rate in head.rates:
         frames = [("key", "key", still["key"]), *[("predicted", rate, still[rate])] * 40]
@@ -100,13 +101,19 @@ def test_any_frames_come_back_from_the_coder(height, width, sizes, tables, rng):
         fresh = [draw.integers(0, k, m.shape) for k, m in zip(sizes, maps, strict=True)]
         kept = draw.random() < 0.7
         maps = tuple(np.where(draw.random(m.shape) < kept, m, f) for m, f in zip(maps, fresh, strict=True))
-        payload = encoder.encode(rate, maps, tables=tables)
-        back, stage_bytes = decoder.decode(rate, payload, tables=tables)
+        skip = None
+        if rate != "key" and draw.random() < 0.5:
+            skip = draw.random(maps[0].shape[1:]) < draw.choice((0.2, 0.9, 1.0))
+            maps = fill_skipped(maps, skip, encoder.reference(rate))
+        payload = encoder.encode(rate, maps, tables=tables, skip=skip)
+        back, stage_bytes, skipped = decoder.decode(rate, payload, tables=tables, skips=skip is not None)
+        assert skip is skipped is None or np.array_equal(skip, skipped)
         assert all(map(np.array_equal, maps, back))
         assert all(m.dtype == np.uint16 for m in back)
         assert sum(stage_bytes) == len(payload)
-        encoder.update(rate, back)
-        decoder.update(rate, back)
+        assert len(payload) <= layouts[rate].skipping_bytes
+        encoder.update(rate, back, skip)
+        decoder.update(rate, back, skip)
 
 
 def test_every_cut_yields_the_complete_frames_and_then_says_so(calm):
@@ -174,7 +181,7 @@ def test_a_coded_payload_as_long_as_a_plain_one_is_refused(calm):
 
 def test_a_keyframe_is_not_coded_with_what_it_cannot_have_learned():
     """So that the bytes of a keyframe answer for the memory that its size takes."""
-    data = header(16384, 16384, version=VERSION).pack() + b"\xf1KEY\x10\x00\x00\x04" + bytes(8)
+    data = header(16384, 16384, version=ADAPTIVE_VERSION).pack() + b"\xf1KEY\x10\x00\x00\x04" + bytes(8)
     with pytest.raises(BitstreamError, match="no frame before it"):
         list(StreamReader(io.BytesIO(data)))
 
@@ -229,7 +236,7 @@ def test_tables_that_do_not_fit_are_a_usage_error(change, message):
 
 
 def test_a_codebook_that_is_too_large_is_never_coded():
-    head = header(96, 64, version=VERSION, predicted_sizes=(("low", (8193, 2, 2)),))
+    head = header(96, 64, version=ADAPTIVE_VERSION, predicted_sizes=(("low", (8193, 2, 2)),))
     zeros = [np.zeros((2, *grid), int) for grid in ((4, 6), (2, 3), (1, 2))]
     frames = [("key", "key", zeros), *[("predicted", "low", zeros)] * 3]
     data = written(head, frames)
@@ -257,7 +264,7 @@ def test_the_bytes_of_a_stream_are_pinned():
             for k, (r, c) in zip(sizes, ((4, 6), (2, 3), (1, 2)), strict=True)
         ]
         frames.append(("key" if rate == "key" else "predicted", rate, maps))
-    data = written(header(96, 64, gop=8, version=VERSION), frames)
+    data = written(header(96, 64, gop=8, version=ADAPTIVE_VERSION), frames)
     assert {r.coding for r in read_all(data)} == {"fixed", "adaptive"}
     assert hashlib.sha256(data).hexdigest()[:16] == PINNED
 

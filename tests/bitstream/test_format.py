@@ -36,7 +36,8 @@ def read_here(data, *, tables=False):
         if tables:
             reader.use_tables(falling_tables(reader.header))
         for f in reader:
-            frames.append((f.kind, f.rate, f.number, f.timestamp, [maps.ravel().tolist() for maps in f.indices]))
+            skip = None if f.skip is None else f.skip.ravel().astype(int).tolist()
+            frames.append((f.kind, f.rate, f.number, f.timestamp, [maps.ravel().tolist() for maps in f.indices], skip))
     except TruncatedError:
         return frames, "cut short"
     except UnsupportedError:
@@ -125,9 +126,9 @@ def examples():
 
 def test_the_example_at_fixed_length_reads_as_the_format_says():
     expected = [
-        ("key", "key", 0, 0, [[8191, 1], [2047, 2], [511, 3]]),
-        ("predicted", "low", 1, 3000, [[5, 2], [5, 0], [257, 510]]),
-        ("predicted", "low", 2, 6000, [[0, 7], [1, 2], [0, 1]]),
+        ("key", "key", 0, 0, [[8191, 1], [2047, 2], [511, 3]], None),
+        ("predicted", "low", 1, 3000, [[5, 2], [5, 0], [257, 510]], None),
+        ("predicted", "low", 2, 6000, [[0, 7], [1, 2], [0, 1]], None),
     ]
     assert read_here(examples()[0]) == read_there(examples()[0]) == (expected, "complete")
 
@@ -136,14 +137,33 @@ def test_the_coded_example_reads_as_the_format_says_and_is_what_the_writer_write
     data = examples()[1]
     still = [[0, 0, 0, 0, 0, 0, 0, 1] * 2, [7] * 4, [0, 1]]
     moved = [[0, 0, 0, 0, 0, 0, 1, 1] * 2, [7, 7, 7, 99], [0, 1]]
-    expected = [("key", "key", 0, 0, still)]
-    expected += [("predicted", "low", i + 1, i + 1, maps) for i, maps in enumerate([still, still, moved, moved])]
+    expected = [("key", "key", 0, 0, still, None)]
+    expected += [("predicted", "low", i + 1, i + 1, maps, None) for i, maps in enumerate([still, still, moved, moved])]
     assert read_here(data) == read_there(data) == (expected, "complete")
     reader, again = StreamReader(io.BytesIO(data)), io.BytesIO()
     with StreamWriter(again, reader.header) as writer:
         codings = [writer.write(f.kind, f.rate, f.timestamp, f.indices) and f.coding for f in reader]
     assert again.getvalue() == data
     assert codings == ["fixed"] * 4 + ["adaptive"]
+
+
+def test_the_example_with_skipped_blocks_reads_as_the_format_says_and_is_what_the_writer_writes():
+    data = examples()[2]
+    key = [[0, 0, 0, 0, 0, 0, 0, 1] * 2, [7] * 4, [0, 1]]
+    first = [[0] * 16, [0, 7, 0, 7], [0, 1]]
+    second = [[0, 0, 0, 5, 0, 0, 0, 0] * 2, [0, 9, 0, 9], [0, 1]]
+    expected = [
+        ("key", "key", 0, 0, key, None),
+        ("predicted", "low", 1, 1, first, [1, 1, 0, 0, 1, 1, 1, 1]),
+        ("predicted", "low", 2, 2, second, [1, 1, 1, 0, 1, 1, 1, 1]),
+        ("predicted", "low", 3, 3, second, [1] * 8),
+    ]
+    assert read_here(data) == read_there(data) == (expected, "complete")
+    reader, again = StreamReader(io.BytesIO(data)), io.BytesIO()
+    with StreamWriter(again, reader.header) as writer:
+        for f in reader:
+            writer.write(f.kind, f.rate, f.timestamp, f.indices, f.skip)
+    assert again.getvalue() == data
 
 
 def test_the_format_names_the_version_and_every_code():

@@ -41,7 +41,8 @@ def test_written_again_a_stream_has_the_same_bytes(data):
     with StreamWriter(again, reader.header) as writer:
         for record in reader:
             assert record.offset == writer.size_bytes
-            assert record.size_bytes == writer.write(record.kind, record.rate, record.timestamp, record.indices)
+            r = record
+            assert r.size_bytes == writer.write(r.kind, r.rate, r.timestamp, r.indices, r.skip)
     assert again.getvalue() == data
     assert reader.complete
     assert reader.losses == []

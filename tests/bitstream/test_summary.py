@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from cbvc_jax.bitstream import VERSION, StreamWriter, TruncatedError, summarize
+from cbvc_jax.bitstream import ADAPTIVE_VERSION, StreamWriter, TruncatedError, summarize
 from cbvc_jax.errors import BitstreamError
 from cbvc_jax.geometry import frame_bits
 
@@ -34,7 +34,7 @@ def test_a_whole_stream():
 
 def test_a_stream_with_coded_payloads():
     file = io.BytesIO()
-    head = header(96, 64, version=VERSION)
+    head = header(96, 64, version=ADAPTIVE_VERSION)
     with StreamWriter(file, head) as writer:
         for i in range(8):
             rate = "low" if i % 4 else "key"

@@ -8,8 +8,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 from video.films import av_frame, write_film
 
+from cbvc_jax.bitstream import StreamReader
 from cbvc_jax.video import VideoInfo, create_video, open_video
 
 from .conftest import FRAMES, GOP, HEIGHT, WIDTH, names
@@ -73,7 +75,7 @@ def test_a_quality_and_a_target(cbvc, tmp_path, clip):
         "bitrate": ("--bitrate", "15.36k"),
     }.items():
         coded = tmp_path / f"{name}.cbv"
-        outcome = cbvc("encode", clip, coded, "--model", "random", *options)
+        outcome = cbvc("encode", clip, coded, "--model", "random", "--coding", "adaptive", *options)
         assert outcome.status == 0
         sizes[name] = coded.read_bytes()
         if name in ("bpp", "bitrate"):
@@ -82,6 +84,25 @@ def test_a_quality_and_a_target(cbvc, tmp_path, clip):
     assert sizes["q100"] == sizes["high"]
     # 15,360 bits a second at 25 frames a second are 0.2 bits for each of 64 x 48 pixels.
     assert sizes["bpp"] == sizes["bitrate"]
+
+
+def test_a_cut_begins_a_gop_and_a_quality_skips_what_stands_still(cbvc, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for i, picture in enumerate([np.zeros_like(noise)] * 3 + [noise] * 4):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+
+    def records(*options):
+        assert cbvc("encode", folder, tmp_path / "scenes.cbv", "--model", "random", *options).status == 0
+        with (tmp_path / "scenes.cbv").open("rb") as file:
+            return list(StreamReader(file))
+
+    assert [r.kind == "key" for r in records()] == [True, False, False, True, False, False, False]
+    whole = records("--quality", "60", "--no-cuts")
+    assert [r.kind == "key" for r in whole] == [True] + [False] * 6
+    assert all(r.skip is not None for r in whole[1:3])
+    assert all(r.skip is None for r in records("--no-cuts"))
 
 
 def test_decode_writes_pictures_and_y4m(cbvc, tmp_path, stream):

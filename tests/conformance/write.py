@@ -25,6 +25,7 @@ STREAMS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
     "fixed": ("fixed length, format 1.0, a GOP of 4", (96, 64), {"rate": "low", "gop": 4, "coding": "fixed"}),
     "adaptive": ("adaptive index coding", (96, 64), {"rate": "medium"}),
     "priced": ("indices chosen by their bits", (96, 64), {"rate": "high", "price": 2000.0}),
+    "still": ("blocks that are skipped, format 1.2", (96, 64), {"rate": "high", "price": 300.0, "coding": "skipping"}),
     "controlled": ("rates that change from frame to frame", (64, 64), {}),
     "odd": ("a size that is no multiple of anything", (53, 37), {"rate": "high", "gop": 3}),
     "pixel": ("a single pixel", (1, 1), {"rate": "low"}),
@@ -43,6 +44,10 @@ def main() -> None:
     for name, (what, size, options) in STREAMS.items():
         with cbvc_jax.open_video(CLIP, size=size) as video:
             frames = list(itertools.islice(video, FRAMES))
+        if name == "still":
+            # The right half moves.
+            for frame in frames[1:]:
+                frame.rgb[:, : size[0] // 2] = frames[0].rgb[:, : size[0] // 2]
         file = io.BytesIO()
         if name == "controlled":
             with cbvc_jax.StreamWriter(file, stream_header(model, video.info)) as writer:

@@ -29,15 +29,21 @@ def mini(tmp_path_factory, mini_preset) -> Model:
 
 @pytest.fixture(scope="session")
 def stream(tmp_path_factory, mini, moving) -> Path:
-    """Five frames of 70x50 in GOPs of four, the rate changing."""
+    """Five frames of 70x50 in GOPs of four, the rate changing, with skipped blocks."""
     file = tmp_path_factory.mktemp("stream") / "mini.cbv"
-    encoder = Encoder(mini, *SIZE, gop=4)
+    encoder = Encoder(mini, *SIZE, gop=4, skips=True)
     info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25), Fraction(25))
     data = io.BytesIO()
-    with StreamWriter(data, stream_header(mini, info, 4)) as writer:
-        for i, frame in enumerate(moving(5, *SIZE)):
+    frames = moving(5, *SIZE)
+    # Half of it stands still.
+    frames[:, :, :35] = frames[0, :, :35]
+    skipped = 0
+    with StreamWriter(data, stream_header(mini, info, 4, "skipping")) as writer:
+        for i, frame in enumerate(frames):
             coded = encoder.push(frame, rate=("high", "low")[i % 2])
-            writer.write(coded.kind, coded.rate, i, coded.indices)
+            writer.write(coded.kind, coded.rate, i, coded.indices, coded.skip)
+            skipped += 0 if coded.skip is None else int(coded.skip.sum())
+    assert 0 < skipped < 3 * 4 * 5
     file.write_bytes(data.getvalue())
     return file
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int32, UInt8, UInt16
 
-from cbvc_jax.bitstream import StreamHeader
+from cbvc_jax.bitstream import Skip, StreamHeader
 from cbvc_jax.cache import cache_folder
 from cbvc_jax.errors import ModelError, UsageError
-from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAME, Manifest, read_manifest
+from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAMES, Manifest, read_manifest
 from cbvc_jax.export.manifest import VERSION as MANIFEST_VERSION
 from cbvc_jax.geometry import padded_size, stage_grids
 from cbvc_jax.presets import KEYFRAME
@@ -29,10 +29,13 @@ IndexMaps = Sequence[UInt16[np.ndarray, "g rows cols"]]
 class Steps(Protocol):
     """A runtime with one model's steps loaded. `y_hat` is whatever the runtime keeps a tensor in."""
 
-    def __call__(
-        self, kind: str, indices: Sequence[Int32[np.ndarray, "1 rows cols g"]], y_ref: Any
-    ) -> tuple[Float[np.ndarray, "1 h w 3"], Any]:
-        """(x_hat in 8-bit levels, y_hat) of one frame; `y_ref` is None for a keyframe."""
+    def __call__(self, kind: str, arguments: dict[str, Any]) -> tuple[Float[np.ndarray, "1 h w 3"], Any]:
+        """(x_hat in 8-bit levels, y_hat) of one frame.
+
+        Args:
+          kind: "key" or the name of a rate.
+          arguments: of the step (`cbvc_jax.export.steps`) in order, by name: arrays, but "y_ref", the last y_hat.
+        """
         ...
 
 
@@ -129,17 +132,26 @@ class ExportedDecoder:
         self._grids = stage_grids(*padded_size(height, width))
         self._y_ref: Any = None
 
-    def push(self, rate: str, indices: IndexMaps, *, show: bool = True) -> UInt8[np.ndarray, "h w 3"] | None:
+    def push(
+        self, rate: str, indices: IndexMaps, skip: Skip | None = None, *, show: bool = True
+    ) -> UInt8[np.ndarray, "h w 3"] | None:
         """The next frame, or None if it is not shown; arguments and errors as of `cbvc_jax.codec.Decoder.push`."""
-        x_hat = self.push_float(rate, indices)
+        x_hat = self.push_float(rate, indices, skip)
         return to_8bit(x_hat) if show else None
 
-    def push_float(self, rate: str, indices: IndexMaps) -> Float[np.ndarray, "h w 3"]:
+    def push_float(self, rate: str, indices: IndexMaps, skip: Skip | None = None) -> Float[np.ndarray, "h w 3"]:
         """The next frame in 8-bit levels, before it is rounded and clipped."""
         if rate != KEYFRAME and self._y_ref is None:
             raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
-        full = [fill(i, grid) for i, grid in zip(indices, self._grids, strict=True)]
-        x_hat, self._y_ref = self._steps(rate, full, None if rate == KEYFRAME else self._y_ref)
+        arguments: dict[str, Any] = {
+            name: fill(maps, grid).transpose(1, 2, 0)[None]
+            for name, maps, grid in zip(INDEX_NAMES, indices, self._grids, strict=True)
+        }
+        if rate != KEYFRAME:
+            blocks = np.zeros(indices[0].shape[1:], bool) if skip is None else skip
+            skipped = fill(blocks[None], self._grids[0])
+            arguments |= zip(REFERENCE_NAMES, (self._y_ref, skipped), strict=True)
+        x_hat, self._y_ref = self._steps(rate, arguments)
         return x_hat[0, : self._size[0], : self._size[1]]
 
 
@@ -148,27 +160,20 @@ def to_8bit(x_hat: Float[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return np.clip(np.rint(x_hat), 0.0, 255.0).astype(np.uint8)
 
 
-def named(indices: Iterable[Any], y_ref: Any) -> dict[str, Any]:
-    """The arguments of a step by name; keyframes have no `y_ref`, None."""
-    arguments: dict[str, Any] = dict(zip(INDEX_NAMES, indices, strict=True))
-    return arguments if y_ref is None else {**arguments, REFERENCE_NAME: y_ref}
-
-
 def as_steps(programs: dict[str, Any]) -> Steps:
     """Steps from a compiled program for each kind of frame, which takes its arguments in order."""
 
-    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        x_hat, y_hat = programs[kind](*indices, *(() if y_ref is None else (y_ref,)))
+    def run(kind: str, arguments: dict[str, Any]) -> tuple[np.ndarray, Any]:
+        x_hat, y_hat = programs[kind](*arguments.values())
         return np.asarray(x_hat), y_hat
 
     return run
 
 
-def fill(indices: UInt16[np.ndarray, "g rows cols"], grid: tuple[int, int]) -> Int32[np.ndarray, "1 r c g"]:
-    """Indices as a step takes them: outside of what was sent, the nearest one inside (FORMAT.md, Decoding)."""
-    _, rows, columns = indices.shape
-    padding = ((0, 0), (0, grid[0] - rows), (0, grid[1] - columns))
-    return np.pad(indices.astype(np.int32), padding, mode="edge").transpose(1, 2, 0)[None]
+def fill(maps: UInt16[np.ndarray, "n rows cols"], grid: tuple[int, int]) -> Int32[np.ndarray, "n r c"]:
+    """Maps as a step takes them: outside of what was sent, the nearest entry inside (FORMAT.md, Decoding)."""
+    _, rows, columns = maps.shape
+    return np.pad(maps.astype(np.int32), ((0, 0), (0, grid[0] - rows), (0, grid[1] - columns)), mode="edge")
 
 
 def open_export(name: str, folder: str | Path) -> MakeDecoder:

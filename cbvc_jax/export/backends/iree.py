@@ -23,9 +23,9 @@ def load(folder: Path, manifest: Manifest) -> Steps:
         context.add_vm_module(module)
         programs[kind] = context.modules[module.name]["main"]
 
-    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        contiguous = [np.ascontiguousarray(i) for i in indices]
-        x_hat, y_hat = programs[kind](*contiguous, *(() if y_ref is None else (y_ref,)))
+    def run(kind: str, arguments: dict[str, Any]) -> tuple[np.ndarray, Any]:
+        ready = [np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a for a in arguments.values()]
+        x_hat, y_hat = programs[kind](*ready)
         return np.asarray(x_hat.to_host()), y_hat
 
     return run

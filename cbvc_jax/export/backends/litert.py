@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from cbvc_jax.export.backends import Steps, named
+from cbvc_jax.export.backends import Steps
 from cbvc_jax.export.manifest import Manifest
 
 
@@ -21,11 +21,10 @@ def load(folder: Path, manifest: Manifest) -> Steps:
     for interpreter in interpreters.values():
         interpreter.allocate_tensors()
 
-    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
+    def run(kind: str, arguments: dict[str, Any]) -> tuple[np.ndarray, Any]:
         interpreter = interpreters[kind]
-        values = named(indices, y_ref)
-        for argument in interpreter.get_input_details():
-            interpreter.set_tensor(argument["index"], values[argument["name"]])
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], arguments[detail["name"]])
         interpreter.invoke()
         # Outputs have lost their names; a picture has three channels, latents have more.
         out = [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]

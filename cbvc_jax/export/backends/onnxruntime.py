@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from cbvc_jax.export.backends import Steps, named
+from cbvc_jax.export.backends import Steps
 from cbvc_jax.export.manifest import Manifest
 
 
@@ -19,8 +19,8 @@ def load(folder: Path, manifest: Manifest) -> Steps:
         for kind, file in manifest.programs.items()
     }
 
-    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        x_hat, y_hat = sessions[kind].run(["x_hat", "y_hat"], named(indices, y_ref))
+    def run(kind: str, arguments: dict[str, Any]) -> tuple[np.ndarray, Any]:
+        x_hat, y_hat = sessions[kind].run(["x_hat", "y_hat"], arguments)
         return np.asarray(x_hat), y_hat
 
     return run

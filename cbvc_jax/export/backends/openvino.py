@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from cbvc_jax.export.backends import Steps, named
+from cbvc_jax.export.backends import Steps
 from cbvc_jax.export.manifest import Manifest
 
 
@@ -20,8 +20,8 @@ def load(folder: Path, manifest: Manifest) -> Steps:
         for kind, file in manifest.programs.items()
     }
 
-    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        out = programs[kind](named(indices, y_ref))
+    def run(kind: str, arguments: dict[str, Any]) -> tuple[np.ndarray, Any]:
+        out = programs[kind](arguments)
         return np.array(out["x_hat"]), np.array(out["y_hat"])
 
     return run

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cbvc_jax.export.backends import Steps, named
+from cbvc_jax.export.backends import Steps
 from cbvc_jax.export.manifest import SAVED_MODEL_FOLDER, Manifest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,8 +20,8 @@ def load(folder: Path, manifest: Manifest) -> Steps:
     module: Any = tf.saved_model.load(str(folder / SAVED_MODEL_FOLDER))
     programs = {kind: module.signatures[name] for kind, name in manifest.programs.items()}
 
-    def run(kind: str, indices: Any, y_ref: Any) -> tuple[np.ndarray, Any]:
-        out = programs[kind](**named(map(tf.constant, indices), y_ref))
+    def run(kind: str, arguments: dict[str, Any]) -> tuple[np.ndarray, Any]:
+        out = programs[kind](**{name: tf.convert_to_tensor(a) for name, a in arguments.items()})
         # Signatures of a model that was loaded lose it, and the model with it, unless something holds both.
         run.module = module  # pyright: ignore[reportFunctionMemberAccess]
         return out["x_hat"].numpy(), out["y_hat"]
