@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +14,8 @@ import pytest
 
 from cbvc_jax.training.checkpoints import CheckpointError, Checkpoints
 from cbvc_jax.training.state import init_state
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -91,3 +97,39 @@ def test_a_save_that_failed_in_the_background_stops_the_run(config, state, tmp_p
     monkeypatch.setattr(checkpoints.manager, "check_for_errors", failed)
     with pytest.raises(CheckpointError, match="No space left on device; whole ones there, by step: none"):
         checkpoints.check()
+
+
+DEVICES = """
+import sys
+import jax, numpy as np
+from cbvc_jax.training.checkpoints import Checkpoints
+from cbvc_jax.training.sharding import make_layout
+from cbvc_jax.training.state import init_state
+from tests.training.mini import mini_config
+
+config, folder, expected = mini_config(), sys.argv[1], None
+config.preset = "tiny"  # mini's parameters are too small to be cut
+for step, (count, fsdp) in enumerate([(8, 4), (1, 1), (4, 2)]):
+    layout = make_layout(fsdp, jax.devices()[:count])
+    checkpoints = Checkpoints(folder, config, layout)
+    state = checkpoints.restore_latest() if step else layout.place_state(init_state(config))
+    assert int(state.step) == step
+    leaves = jax.tree.leaves(state)
+    wanted = jax.tree.leaves(layout.of_state(state))
+    assert all(a.sharding.is_equivalent_to(s, a.ndim) for a, s in zip(leaves, wanted))
+    cut = max(leaf.size // leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(state.params))
+    assert cut == fsdp, (cut, fsdp)
+    values = [np.asarray(leaf) for leaf in jax.tree.leaves(state.replace(step=0))]
+    expected = expected or values
+    assert all(np.array_equal(a, b) for a, b in zip(values, expected, strict=True))
+    checkpoints.save(state.replace(step=state.step + 1))
+    checkpoints.close()
+"""
+
+
+@pytest.mark.slow
+def test_what_eight_devices_saved_goes_on_on_one_and_then_on_four(tmp_path):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-c", DEVICES, str(tmp_path)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,91 @@
+"""What a step takes on this machine, and what each field that saves memory saves: measured, side by side.
+
+    python -m cbvc_jax.training.cost --config configs/tiny.py --try accumulate=2 --try remat=True,compute=bfloat16
+
+Each row compiles the step of the last phase with some fields changed and runs it on random frames. Memory is what XLA
+lays out for the step's temporary arrays; time is the median of the steps, as a share of the unchanged step's too.
+"""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import sys
+import time
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+from cbvc_jax.cache import use_compilation_cache
+from cbvc_jax.errors import CbvcError, UsageError
+from cbvc_jax.training.chunk import Schedule
+from cbvc_jax.training.configuration import check_fields
+from cbvc_jax.training.sharding import single
+from cbvc_jax.training.state import config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.step import make_step
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "Training configuration, e.g. configs/tiny.py.")
+TRIALS = flags.DEFINE_multi_string("try", [], "Fields to change together: accumulate=2,remat=True. May be repeated.")
+STEPS = flags.DEFINE_integer("steps", 5, "Steps to time, after one that is not.", 1)
+
+MIB = float(1 << 20)
+
+
+def changed(config: ml_collections.ConfigDict, changes: str) -> ml_collections.FrozenConfigDict:
+    """A copy of `config` with `changes`, as in "accumulate=2,compute=bfloat16"; UsageError for what it cannot take."""
+    copy = config.copy_and_resolve_references()
+    for change in filter(None, changes.split(",")):
+        name, _, text = change.partition("=")
+        check_fields(copy, [name])
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            value = text
+        try:
+            copy.update_from_flattened_dict({name: value})
+        except TypeError as error:
+            raise UsageError(f"--try {change}: {error}") from None
+    return ml_collections.FrozenConfigDict(copy)
+
+
+def measure(config: ml_collections.FrozenConfigDict, steps: int) -> tuple[float, float, float]:
+    """(MiB of temporary arrays, median milliseconds a step, seconds of compilation) in the last phase of `config`."""
+    phase, layout = phases(config)[-1], single()
+    state = init_state(config).replace(y_ref=empty_reference(config_preset(config), phase))
+    state = layout.place_state(state)
+    shape = (phase.batch, phase.frames, phase.crop, phase.crop, 3)
+    frames = layout.place(np.random.default_rng(0).integers(0, 256, shape, np.uint8), layout.rows)
+    began = time.perf_counter()
+    step = make_step(config, config.rates[0], layout).lower(state, frames, Schedule()).compile()
+    compile_s = time.perf_counter() - began
+    memory: Any = step.memory_analysis()
+    times = []
+    for _ in range(steps + 1):
+        began = time.perf_counter()
+        state, metrics = step(state, frames, Schedule())
+        jax.block_until_ready(metrics)
+        times.append(1000.0 * (time.perf_counter() - began))
+    return memory.temp_size_in_bytes / MIB, statistics.median(times[1:]), compile_s
+
+
+def main(_: list[str]) -> None:
+    use_compilation_cache()
+    print("| changed | temporary MiB | ms a step | of the time | compilation s |\n|---|---|---|---|---|")
+    plain_ms = 0.0
+    try:
+        for changes in ("", *TRIALS.value):
+            memory, step_ms, compile_s = measure(changed(CONFIG.value, changes), STEPS.value)
+            plain_ms = plain_ms or step_ms
+            times = f"{step_ms:.0f} | {step_ms / plain_ms:.2f} | {compile_s:.0f}"
+            print(f"| {changes or 'nothing'} | {memory:.0f} | {times} |", flush=True)
+    except CbvcError as error:
+        sys.exit(f"cost: {error}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config"])
+    app.run(main)
