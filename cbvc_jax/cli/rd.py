@@ -30,7 +30,11 @@ def add_parser(subparsers: Any) -> None:
         "--levels", nargs="+", type=float, default=(), metavar="Q", help="qualities of the models, 0 .. 100, as a curve"
     )
     parser.add_argument(
-        "--codings", nargs="+", choices=STREAM_CODINGS, default=("adaptive",), help="of the indices, a curve each"
+        "--codings",
+        nargs="+",
+        choices=STREAM_CODINGS,
+        default=(),
+        help="of the indices, a curve each (default: as cbvc encode)",
     )
     parser.add_argument("--gop", nargs="+", type=int, metavar="N", help=f"of the models, a curve each (default {GOP})")
     parser.add_argument("--frames", type=int, default=FRAMES, help=f"of each clip, from its start (default {FRAMES})")

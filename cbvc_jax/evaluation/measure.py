@@ -27,7 +27,7 @@ from PIL import Image
 
 import cbvc_jax
 from cbvc_jax.bitstream import StreamCoding
-from cbvc_jax.codec import encode
+from cbvc_jax.codec import DEFAULT_CODING, RATED_CODING, encode
 from cbvc_jax.errors import VideoError
 from cbvc_jax.evaluation.anchors import Anchor, command_line, encode_anchor
 from cbvc_jax.evaluation.clips import Clip, Frame
@@ -48,6 +48,11 @@ DIGITS = 6
 Record = dict[str, Any]
 
 
+def usual_coding(amount: str | float) -> StreamCoding:
+    """What `cbvc encode` does with indices unless it is told: for a rate, and for a quality."""
+    return DEFAULT_CODING if isinstance(amount, str) else RATED_CODING
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """A model of ours at one GOP, and at a rate or a quality.
@@ -64,12 +69,13 @@ class ModelSettings:
     sha256: str
     gop: int
     amount: str | float
-    coding: StreamCoding = "adaptive"
+    coding: StreamCoding
 
     @property
     def series(self) -> str:
         way = "" if isinstance(self.amount, str) else "-quality"
-        return f"{Path(self.model).name}-gop{self.gop}{way}{'' if self.coding == 'adaptive' else f'-{self.coding}'}"
+        coding = "" if self.coding == usual_coding(self.amount) else f"-{self.coding}"
+        return f"{Path(self.model).name}-gop{self.gop}{way}{coding}"
 
     @property
     def setting(self) -> str:
@@ -79,7 +85,7 @@ class ModelSettings:
     def options(self) -> str:
         """Of `cbvc encode`."""
         amount = f"--rate {self.amount}" if isinstance(self.amount, str) else f"--quality {self.amount:g}"
-        coding = "" if self.coding == "adaptive" else f" --coding {self.coding}"
+        coding = "" if self.coding == usual_coding(self.amount) else f" --coding {self.coding}"
         return f"--model {Path(self.model).name} {amount} --gop {self.gop}{coding}"
 
 

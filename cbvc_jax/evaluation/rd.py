@@ -20,7 +20,15 @@ from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.anchors import Anchor, check_quality
 from cbvc_jax.evaluation.clips import Clip
 from cbvc_jax.evaluation.ffmpeg import find_ffmpeg
-from cbvc_jax.evaluation.measure import EXTRA_METRICS, AnchorSettings, ModelSettings, Record, Task, measure
+from cbvc_jax.evaluation.measure import (
+    EXTRA_METRICS,
+    AnchorSettings,
+    ModelSettings,
+    Record,
+    Task,
+    measure,
+    usual_coding,
+)
 from cbvc_jax.evaluation.records import Records, picture_file
 from cbvc_jax.rate_control import setting_for
 from cbvc_jax.weights import load_model
@@ -34,7 +42,7 @@ class Plan:
       models: names or folders of models of ours.
       rates: of those models; all that a model has when empty.
       levels: qualities of those models, 0 to 100, which make a curve of their own.
-      codings: of the indices, a curve each.
+      codings: of the indices, a curve each; what `cbvc encode` takes for a rate and for a quality when empty.
       gops: frames from keyframe to keyframe, one curve each.
       anchors: conventional codecs.
       qualities: CRFs or QPs of the anchors; their own when empty.
@@ -45,7 +53,7 @@ class Plan:
     models: tuple[str, ...]
     rates: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
-    codings: tuple[StreamCoding, ...] = ("adaptive",)
+    codings: tuple[StreamCoding, ...] = ()
     gops: tuple[int, ...] = (32,)
     anchors: tuple[Anchor, ...] = ()
     qualities: tuple[float, ...] = ()
@@ -92,9 +100,10 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
         rates = plan.rates or tuple(reversed(model.preset.rates))
         for rate in rates:
             model.preset.codebook_sizes(rate)
-        for gop, coding in itertools.product(plan.gops, plan.codings):
-            for amount in (*rates, *(sorted(plan.levels) if coding != "fixed" else ())):
-                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding)
+        amounts = (*rates, *sorted(plan.levels))
+        for gop, coding, amount in itertools.product(plan.gops, plan.codings or (None,), amounts):
+            if coding != "fixed" or isinstance(amount, str):
+                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding or usual_coding(amount))
 
 
 def _anchor_settings(plan: Plan) -> Iterator[AnchorSettings]:

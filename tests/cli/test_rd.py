@@ -63,10 +63,10 @@ def test_codings_and_qualities_are_curves_of_their_own(clip, cbvc, tmp_path):
     records = by_setting(points(tmp_path))
     assert len(records) == 4
     adaptive, fixed = records["random-gop3", "low"], records["random-gop3-fixed", "low"]
-    coarse, fine = (records["random-gop3-quality", f"quality {q}"] for q in (30, 90))
+    coarse, fine = (records["random-gop3-quality-adaptive", f"quality {q}"] for q in (30, 90))
     assert fixed["mean"] == adaptive["mean"] and fixed["bytes"] >= adaptive["bytes"]
     assert coarse["bytes"] < fine["bytes"]
-    assert "--coding fixed" in fixed["command"] and "--quality 30 --gop 3" in coarse["command"]
+    assert "--coding fixed" in fixed["command"] and "--quality 30 --gop 3 --coding adaptive" in coarse["command"]
 
 
 def test_the_files_of_a_run(measured):
