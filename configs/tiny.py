@@ -1,11 +1,16 @@
-"""`tiny`: keyframes alone first, then GOPs of 7 in sessions of four chunks, all rates; two hours on two cores."""
+"""`tiny`: keyframes alone first, then GOPs of 7 in sessions of four chunks, all rates; two hours on two cores.
+
+`configs/tiny.py:longer` goes on from the model that `--config.init_from` names, gently: one hour.
+"""
 
 import ml_collections
 
 from configs import base
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    if variant not in ("", "longer"):
+        raise ValueError(f"'{variant}' is no variant of tiny; there is: longer")
     config = base.get_config()
     config.preset = "tiny"
     config.rates = ("high", "medium", "low")
@@ -23,4 +28,10 @@ def get_config() -> ml_collections.ConfigDict:
         }
     )
     config.phase_order = ("keyframes", "gops")
+    if variant == "longer":
+        config.lr, config.lr_warmup, config.lr_decay = 2.5e-4, 100, 0.9
+        config.max_norm = 6.0
+        config.codebook.decay = 0.995
+        config.phases.gops.update({"steps": 2400, "predicted_warmup": 0})
+        config.phase_order = ("gops",)
     return config
