@@ -19,9 +19,8 @@ from jaxtyping import UInt8
 from cbvc_jax.data.raw import open_raw
 from cbvc_jax.errors import CbvcError, VideoError
 from cbvc_jax.video import open_video
+from cbvc_jax.video.reader import RAW_SUFFIX, VIDEO_SUFFIXES
 
-RAW_SUFFIX = ".yuv"
-VIDEO_SUFFIXES = frozenset((RAW_SUFFIX, ".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
 CUT_LEVEL = 40.0
 """Mean change of the thumbnail, in 8-bit levels, above which a new shot begins."""
