@@ -156,9 +156,10 @@ def _clip(
     with open_video(path, size=raw_size, frame_rate=rate) as video:
         info = video.info
     if isinstance(crop, int):
-        crop = info.width // crop * crop, info.height // crop * crop
+        step = crop
+        crop = info.width // step * step, info.height // step * step
         if not all(crop):
-            raise UsageError(f"{path}, {info.width}x{info.height}, is too small for a crop to a multiple")
+            raise UsageError(f"{path}, {info.width}x{info.height}, is too small for a crop to multiples of {step}")
         crop = crop if crop != (info.width, info.height) else None
     if crop is not None:
         if crop[0] > info.width or crop[1] > info.height:

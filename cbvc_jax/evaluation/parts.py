@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy as np
 from cbvc_jax import complexity
 from cbvc_jax.complexity import DECODE_PARTS, ENCODE_PARTS, PARTS
 from cbvc_jax.errors import UsageError
-from cbvc_jax.geometry import padded_size
+from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, padded_size, stage_grids
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.search import look_up
 from cbvc_jax.video.atomic import write_whole
@@ -103,17 +103,13 @@ def measure_parts(
     if repetitions < 1:
         raise UsageError(f"{repetitions} repetitions: there must be at least one")
     best: list[dict[str, float]] = [{} for _ in models]
-    runs = [_programs(model, height, width) for model in models]
     # All models advance a part at a time: what is compared is timed within seconds of each other.
-    for part in PARTS:
+    for part in (part for part in PARTS if part in parts):
         calls = []
-        for model, run in zip(models, runs, strict=True):
-            if part in parts:
-                tell(f"{model.name}, {part}")
-            name, call = next(run)
-            assert name == part
-            calls.append(call)
-        for _ in range(repetitions if part in parts else 0):
+        for model in models:
+            tell(f"{model.name}, {part}")
+            calls.append(_program(model, part, *padded_size(height, width)))
+        for _ in range(repetitions):
             for seconds, call in zip(best, calls, strict=True):
                 start = time.perf_counter()
                 jax.block_until_ready(call())
@@ -121,34 +117,37 @@ def measure_parts(
     return [_described(model, height, width, seconds) for model, seconds in zip(models, best, strict=True)]
 
 
-def _programs(model: Model, height: int, width: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Each part in order, compiled and run once, ready to be run again on what the part before it gave."""
-    preset, variables = model.preset, {"params": model.params}
-    codec, rate = CodecModel(preset), model.preset.rates[0]
+def _program(model: Model, part: str, height: int, width: int) -> Callable[[], Any]:
+    """One part on random input, compiled and run once, ready to be run again."""
+    preset, random = model.preset, np.random.default_rng(0)
+    rate, h, w = preset.rates[0], height // LATENT_STRIDE, width // LATENT_STRIDE
+    books = model.codebooks[rate]
 
-    def program(name: str, method: Callable, *inputs: Any) -> tuple[tuple[str, Callable[[], Any]], Any]:
-        run = jax.jit(lambda variables, inputs: codec.apply(variables, *inputs, method=method))
-        return (name, lambda: run(variables, inputs)), jax.block_until_ready(run(variables, inputs))
+    def latents() -> Any:
+        return jnp.asarray(random.normal(size=(1, h, w, preset.latent_channels)), jnp.float32)
+
+    def indices() -> Any:
+        grids = zip(stage_grids(height, width), preset.codebook_sizes(rate), strict=True)
+        return [jnp.asarray(random.integers(0, size, (1, *grid, GROUPS)), jnp.int32) for grid, size in grids]
+
+    def search(m: Any, y: Any, books: Any) -> Any:
+        return [code.indices for code in m.quantizer.encode(y, books, rate)]
 
     def restore(m: Any, indices: Any, books: Any) -> Any:
         return m.quantizer.decode([look_up(i, b) for i, b in zip(indices, books, strict=True)], rate)
 
-    books = model.codebooks[rate]
-    x = jnp.asarray(np.random.default_rng(0).random((1, *padded_size(height, width), 3), np.float32))
-    call, y = program("E", lambda m, x: m.latents(x), x)
-    yield call
-    y_ref = jnp.roll(y, 1, axis=2)
-    call, y_ctx = program("ctxE", lambda m, y, y_ref: m.context_encoder(y, y_ref), y, y_ref)
-    yield call
-    search = lambda m, y, books: [c.indices for c in m.quantizer.encode(y, books, rate)]  # noqa: E731
-    call, indices = program("VQ encode", search, y_ctx, books)
-    yield call
-    call, y_ctx_hat = program("VQ decode", restore, indices, books)
-    yield call
-    call, y_hat = program("ctxD", lambda m, y, y_ref: m.context_decoder(y, y_ref), y_ctx_hat, y_ref)
-    yield call
-    call, _ = program("D", lambda m, y_hat: m.picture(y_hat), y_hat)
-    yield call
+    method, inputs = {
+        "E": (lambda m, x: m.latents(x), lambda: (jnp.asarray(random.random((1, height, width, 3)), jnp.float32),)),
+        "ctxE": (lambda m, y, y_ref: m.context_encoder(y, y_ref), lambda: (latents(), latents())),
+        "VQ encode": (search, lambda: (latents(), books)),
+        "VQ decode": (restore, lambda: (indices(), books)),
+        "ctxD": (lambda m, y, y_ref: m.context_decoder(y, y_ref), lambda: (latents(), latents())),
+        "D": (lambda m, y_hat: m.picture(y_hat), lambda: (latents(),)),
+    }[part]
+    run = jax.jit(lambda variables, inputs: CodecModel(preset).apply(variables, *inputs, method=method))
+    arguments = {"params": model.params}, inputs()
+    jax.block_until_ready(run(*arguments))
+    return lambda: run(*arguments)
 
 
 def _described(model: Model, height: int, width: int, seconds: dict[str, float]) -> ModelParts:

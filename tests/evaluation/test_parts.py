@@ -1,0 +1,42 @@
+"""Parts of models are timed alone, side by side, and what was timed is kept."""
+
+from __future__ import annotations
+
+import jax
+import pytest
+
+from cbvc_jax import complexity
+from cbvc_jax.errors import UsageError
+from cbvc_jax.evaluation.parts import load_parts, measure_parts, save_parts
+from cbvc_jax.model import init_params
+from cbvc_jax.weights import Model
+
+
+@pytest.fixture(scope="module")
+def mini(mini_preset):
+    return Model("mini", mini_preset, *init_params(jax.random.key(0), mini_preset), bytes(32))
+
+
+def test_every_part_is_timed_and_costs_what_complexity_says(mini, tmp_path):
+    told = []
+    first, second = measure_parts([mini, mini], 60, 100, repetitions=2, tell=told.append)
+    cost = complexity.measure(mini.preset, 60, 100)
+    assert (first.parameters, first.macs) == (cost.table3.table3_parameters, cost.table3.table3_macs)
+    assert first.context_macs == (cost.parts["ctxE"].macs + cost.parts["ctxD"].macs) / 2
+    assert set(first.seconds) == set(second.seconds) == set(complexity.PARTS)
+    assert all(seconds > 0 for seconds in first.seconds.values())
+    assert first.encode_s > first.context_s and first.decode_s > first.seconds["D"]
+    assert told[:3] == ["mini, E", "mini, E", "mini, ctxE"] and len(told) == 2 * len(complexity.PARTS)
+    assert load_parts(tmp_path) == []
+    save_parts(tmp_path, [first, second])
+    assert load_parts(tmp_path) == [first, second]
+    (tmp_path / "parts.json").write_text('[{"name": "mini"}]')
+    with pytest.raises(UsageError, match="remove it"):
+        load_parts(tmp_path)
+
+
+def test_what_cannot_be_timed_is_refused(mini):
+    with pytest.raises(UsageError, match="the parts of a model are E, ctxE"):
+        measure_parts([mini], 64, 64, parts=("GDN",))
+    with pytest.raises(UsageError, match="at least one"):
+        measure_parts([mini], 64, 64, repetitions=0)
