@@ -45,7 +45,7 @@ def part_times(found: Sequence[ModelParts]) -> str:
         (one.name, f"{one.context_macs / 1e9:.2f} G", *(f"{1e3 * one.seconds[part]:.1f}" for part in parts))
         for one in found
     )
-    return markdown.table(("model", "MACs of a context module", *(f"{part}, ms" for part in parts)), rows)
+    return markdown.table(("model", "MACs of a context module, 1920x1024", *(f"{part}, ms" for part in parts)), rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,12 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("rd", help="measure rate and distortion", description=__doc__)
     parser.add_argument("clips", nargs="*", metavar="CLIP", help="video, folder of pictures, or folder of these")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where points and report go")
-    parser.add_argument("--model", nargs="*", metavar="NAME", help="models or their folders (default: the bundled one)")
+    parser.add_argument(
+        "--model",
+        nargs="*",
+        metavar="NAME",
+        help="models or their folders (default: the bundled one); CURVE=NAME,NAME,... joins those of one rate each",
+    )
     parser.add_argument("--rates", nargs="+", default=(), help="of the models (default: all they have)")
     parser.add_argument(
         "--levels", nargs="+", type=float, default=(), metavar="Q", help="qualities of the models, 0 .. 100, as a curve"
@@ -135,10 +140,12 @@ def _measure(wanted: list[Task], records: Records, jobs: int) -> int:
 
 def _time(models: Sequence[str], height: int, width: int, out: Path) -> None:
     """Times the parts of the models side by side, unless that is done; returns nothing."""
+    from cbvc_jax.evaluation.measure import curve_models
     from cbvc_jax.evaluation.parts import PARTS, load_parts, measure_parts, save_parts
     from cbvc_jax.weights import load_model
 
-    loaded = [dataclasses.replace(load_model(name), name=Path(name).name) for name in models]
+    curves = map(curve_models, models)
+    loaded = [dataclasses.replace(load_model(names[0]), name=curve) for curve, names in curves]
     done = [(one.name, one.sha256, one.width, one.height) for one in load_parts(out)]
     if done != [(model.name, model.sha256.hex(), width, height) for model in loaded]:
         with progress("time", len(loaded) * len(PARTS), "part") as bar:

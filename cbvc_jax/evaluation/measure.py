@@ -63,6 +63,7 @@ class ModelSettings:
       gop: frames from keyframe to keyframe.
       amount: name of the rate, or quality from 0 to 100.
       coding: of the indices, one of `STREAM_CODINGS`.
+      curve: name of the curve that the point belongs to, if it is not the model's own.
     """
 
     model: str
@@ -70,12 +71,13 @@ class ModelSettings:
     gop: int
     amount: str | float
     coding: StreamCoding
+    curve: str | None = None
 
     @property
     def series(self) -> str:
         way = "" if isinstance(self.amount, str) else "-quality"
         coding = "" if self.coding == usual_coding(self.amount) else f"-{self.coding}"
-        return f"{Path(self.model).name}-gop{self.gop}{way}{coding}"
+        return f"{self.curve or Path(self.model).name}-gop{self.gop}{way}{coding}"
 
     @property
     def setting(self) -> str:
@@ -87,6 +89,12 @@ class ModelSettings:
         amount = f"--rate {self.amount}" if isinstance(self.amount, str) else f"--quality {self.amount:g}"
         coding = "" if self.coding == usual_coding(self.amount) else f" --coding {self.coding}"
         return f"--model {Path(self.model).name} {amount} --gop {self.gop}{coding}"
+
+
+def curve_models(text: str) -> tuple[str, list[str]]:
+    """(name of a curve, models that it is made of) from a model's name or folder, or from "NAME=MODEL,MODEL,..."."""
+    name, equals, models = text.partition("=")
+    return (name, models.split(",")) if equals and not Path(text).exists() else (Path(text).name, [text])
 
 
 @dataclass(frozen=True)

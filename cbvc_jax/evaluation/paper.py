@@ -9,11 +9,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from cbvc_jax.bitstream import STREAM_CODINGS, StreamCoding
 from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.anchors import BASELINE
+from cbvc_jax.evaluation.measure import curve_models
 
 GOP = 32
 TABLE7 = ("x264-crf", "x265-crf")
@@ -45,7 +45,7 @@ class Preset:
     def series(self, models: Sequence[str]) -> str | None:
         """Name of the baseline's series, given our models; None leaves the choice to the report."""
         if self.baseline is not None and self.baseline.startswith("gop"):
-            return f"{Path(models[0]).name}-{self.baseline}" if models else None
+            return f"{curve_models(models[0])[0]}-{self.baseline}" if models else None
         return self.baseline
 
 

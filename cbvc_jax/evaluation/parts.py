@@ -32,6 +32,8 @@ from cbvc_jax.weights import Model
 CONTEXT_PARTS = ("ctxE", "ctxD")
 REPETITIONS = 5
 FILE = "parts.json"
+PAPER_SIZE = (1024, 1920)
+"""Height and width of the paper's frames, for which complexity is given whatever the size that is timed."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class ModelParts:
     Attributes:
       name: of the model.
       sha256: of its weights in hexadecimal digits; empty for random ones.
-      width, height: of the frame in pixels.
+      width, height: of the frame that was timed, in pixels.
       device: what it was timed on, as JAX names it.
       parameters: by the rule of the paper's Table 3, without GDN and codebooks.
-      macs: multiply-accumulates of encoding and decoding a predicted frame, by the same rule.
-      context_macs: of one context module, the mean of the two, as it runs: products inside attention included.
+      macs: multiply-accumulates of encoding and decoding a predicted frame of 1920x1024, by the same rule.
+      context_macs: of one context module there, the mean of the two, as it runs: products inside attention included.
       seconds: best time of each part of a predicted frame that was timed.
     """
 
@@ -86,7 +88,7 @@ def measure_parts(
     parts: Sequence[str] = PARTS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[ModelParts]:
-    """The models' complexity at a frame size, and the times of their parts, in the order given.
+    """The models' complexity, and the times of their parts at a frame size, in the order given.
 
     Args:
       models: with any weights; their first rates are used.
@@ -151,7 +153,7 @@ def _program(model: Model, part: str, height: int, width: int) -> Callable[[], A
 
 
 def _described(model: Model, height: int, width: int, seconds: dict[str, float]) -> ModelParts:
-    cost = complexity.measure(model.preset, height, width)
+    cost = complexity.measure(model.preset, *PAPER_SIZE)
     return ModelParts(
         name=model.name,
         sha256=model.sha256.hex() if any(model.sha256) else "",

@@ -28,6 +28,7 @@ from cbvc_jax.evaluation.measure import (
     ModelSettings,
     Record,
     Task,
+    curve_models,
     measure,
     usual_coding,
 )
@@ -41,7 +42,8 @@ class Plan:
     """What to measure on every clip.
 
     Attributes:
-      models: names or folders of models of ours.
+      models: names or folders of models of ours; "NAME=MODEL,MODEL,..." makes one curve of several, as of models that
+        have one rate each.
       rates: of those models; all that a model has when empty.
       levels: qualities of those models, 0 to 100, which make a curve of their own.
       codings: of the indices, a curve each; what `cbvc encode` takes for a rate and for a quality when empty.
@@ -88,10 +90,11 @@ def tasks(plan: Plan, clips: Sequence[Clip], out: Path) -> list[Task]:
     settings = [*_model_settings(plan), *_anchor_settings(plan)]
     if not settings:
         raise UsageError("there is nothing to measure: name a model or an anchor")
-    series: dict[str, ModelSettings] = {}
+    seen: dict[tuple[str, str], ModelSettings] = {}
     for one in (s for s in settings if isinstance(s, ModelSettings)):
-        if series.setdefault(one.series, one).sha256 != one.sha256:
-            raise UsageError(f"two models are called '{Path(one.model).name}'; give their folders different names")
+        if seen.setdefault((one.series, one.setting), one).sha256 != one.sha256:
+            name = one.curve or Path(one.model).name
+            raise UsageError(f"two models are called '{name}' and have one rate; give them different names")
     return [_task(plan, clip, one, out) for clip in clips for one in settings]
 
 
@@ -127,7 +130,8 @@ def equal_rate_tasks(
 
 
 def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
-    for name in plan.models:
+    curves = map(curve_models, plan.models)
+    for curve, name in ((curve, name) for curve, names in curves for name in names):
         model = load_model(name)
         # Lowest rate first, as the anchors' points.
         rates = plan.rates or tuple(reversed(model.preset.rates))
@@ -136,7 +140,7 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
         amounts = (*rates, *sorted(plan.levels))
         for gop, coding, amount in itertools.product(plan.gops, plan.codings or (None,), amounts):
             if coding != "fixed" or isinstance(amount, str):
-                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding or usual_coding(amount))
+                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding or usual_coding(amount), curve)
 
 
 def _anchor_settings(plan: Plan) -> Iterator[AnchorSettings]:
