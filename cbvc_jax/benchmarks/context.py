@@ -35,7 +35,8 @@ def untrained(name: str) -> Model:
     preset = get_preset(name)
     # Making real ones takes minutes of compilation for the largest windows.
     shapes = jax.eval_shape(lambda rng: init_params(rng, preset), jax.random.key(0))
-    return Model(name, preset, *jax.tree.map(lambda s: jnp.full(s.shape, 0.01, s.dtype), shapes), bytes(32))
+    params, codebooks = jax.tree.map(lambda s: jnp.full(s.shape, 0.01, s.dtype), shapes)
+    return Model(name, preset, params, codebooks, bytes(32))
 
 
 def part_times(found: Sequence[ModelParts]) -> str:

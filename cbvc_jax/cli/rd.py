@@ -149,4 +149,9 @@ def _time(models: Sequence[str], height: int, width: int, out: Path) -> None:
     done = [(one.name, one.sha256, one.width, one.height) for one in load_parts(out)]
     if done != [(model.name, model.sha256.hex(), width, height) for model in loaded]:
         with progress("time", len(loaded) * len(PARTS), "part") as bar:
-            save_parts(out, measure_parts(loaded, height, width, tell=lambda _: bar.update()))
+
+            def tell(part: str) -> None:
+                bar.set_postfix_str(part)
+                bar.update()
+
+            save_parts(out, measure_parts(loaded, height, width, tell=tell))

@@ -62,8 +62,9 @@ class Records:
     def bpp(self, task: Task) -> float | None:
         """Rate of a task's point, if `holds`."""
         identity = task.identity()
-        held = self._records[task.clip.name][identity["series"], identity["setting"]] if self.holds(task) else None
-        return held and held["bpp"]
+        if not self.holds(task):
+            return None
+        return self._records[task.clip.name][identity["series"], identity["setting"]]["bpp"]
 
     def add(self, record: Record) -> None:
         """Keeps a record, in place of an older one of the same point; returns nothing."""

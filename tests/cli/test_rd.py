@@ -9,10 +9,12 @@ import os
 import subprocess
 import time
 
+import jax
 import pytest
 
 from cbvc_jax.evaluation import parts, rd
 from cbvc_jax.evaluation.measure import measure
+from cbvc_jax.model import init_params
 from cbvc_jax.weights import save_model
 
 from .conftest import FRAMES, HEIGHT, WIDTH, names
@@ -70,18 +72,20 @@ def test_codings_and_qualities_are_curves_of_their_own(clip, cbvc, tmp_path):
     assert "--coding fixed" in fixed["command"] and "--quality 30 --gop 3 --coding adaptive" in coarse["command"]
 
 
-def test_models_of_one_rate_each_make_one_curve(clip, cbvc, tmp_path, model_folder, model):
+def test_models_of_one_rate_each_make_one_curve(clip, cbvc, tmp_path, mini_preset):
     folders = []
     for rate in ("high", "low"):
-        preset = model.preset.with_rates(rate)
-        books = {kind: model.codebooks[kind] for kind in ("key", rate)}
-        save_model(tmp_path / rate, preset, model.params, books, "# one\n")
+        preset = mini_preset.with_rates(rate)
+        save_model(tmp_path / rate, preset, *init_params(jax.random.key(0), preset), "# one\n")
         folders.append(tmp_path / rate)
     joined = f"both={','.join(map(str, folders))}"
     options = ("--anchors", "--frames", "1")
     assert cbvc("rd", clip, "--out", tmp_path / "out", "--model", joined, *options).status == 0
     assert set(by_setting(points(tmp_path / "out"))) == {("both-gop32", "high"), ("both-gop32", "low")}
-    twice = cbvc("rd", clip, "--out", tmp_path / "out", "--model", f"both={folders[0]},{model_folder}", *options)
+    (tmp_path / "again").mkdir()
+    save_model(tmp_path / "again", preset, *init_params(jax.random.key(1), preset), "# one\n")
+    joined = f"both={folders[1]},{tmp_path / 'again'}"
+    twice = cbvc("rd", clip, "--out", tmp_path / "out", "--model", joined, *options)
     assert twice.status == 1 and "two models are called 'both'" in twice.err
 
 
