@@ -113,8 +113,7 @@ def split_shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Frames
     last, cuts = None, CutDetector()
     for frame in frames:
         thumbnail = frame[::THUMBNAIL_STEP, ::THUMBNAIL_STEP].astype(np.float32)
-        same_size = last is not None and last.shape == thumbnail.shape
-        if same_size and float(np.mean(np.abs(thumbnail - last))) < REPEAT_LEVEL:
+        if last is not None and last.shape == thumbnail.shape and np.mean(np.abs(thumbnail - last)) < REPEAT_LEVEL:
             continue
         if cuts.push(frame):
             yield np.stack(shot)
