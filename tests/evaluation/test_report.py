@@ -146,7 +146,8 @@ def test_distances_count_the_other_way_round():
     lpips = next(metric for metric in METRICS if metric.key == "lpips_vgg")
     near = record(CLIPS[0], OURS, "high", 0.2, 33.0, 0.95)
     near["mean"]["lpips_vgg"] = 0.25
-    results = Results([*records(), near])
+    results = Results([*records(), near | {"lpips_every": 7}])
+    assert "LPIPS: over one frame in 7." in "".join(map(markdown, tables(results)))
     assert results.curve(CLIPS[0], OURS, lpips)[0].quality == -0.25
     assert "0.2500" in "".join(map(markdown, tables(results)))
 

@@ -138,6 +138,9 @@ def _rates(results: Results) -> Table:
                 cells.append(at_quality(curve, record["mean"]["psnr_rgb_db"]))
             rows.append(tuple(cells))
     note = "bpp is 8 x the size of the file over all pixels. Quality is the mean over the frames."
+    thinned = {r["lpips_every"] for r in results.records() if r.get("lpips_every", 1) > 1}
+    if thinned:
+        note += f" LPIPS: over one frame in {' or '.join(map(str, sorted(thinned)))}."
     if baseline:
         header.append(f"bpp of {baseline} at our PSNR")
         note += (
