@@ -10,9 +10,12 @@ import subprocess
 import time
 
 import jax
+import numpy as np
 import pytest
 
+from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation import parts, rd
+from cbvc_jax.evaluation.clips import find_clips
 from cbvc_jax.evaluation.measure import measure
 from cbvc_jax.model import init_params
 from cbvc_jax.weights import save_model
@@ -72,21 +75,20 @@ def test_codings_and_qualities_are_curves_of_their_own(clip, cbvc, tmp_path):
     assert "--coding fixed" in fixed["command"] and "--quality 30 --gop 3 --coding adaptive" in coarse["command"]
 
 
-def test_models_of_one_rate_each_make_one_curve(clip, cbvc, tmp_path, mini_preset):
-    folders = []
-    for rate in ("high", "low"):
+def test_models_of_one_rate_each_make_one_curve(clip, tmp_path, mini_preset):
+    def saved(name, rate, value):
         preset = mini_preset.with_rates(rate)
-        save_model(tmp_path / rate, preset, *init_params(jax.random.key(0), preset), "# one\n")
-        folders.append(tmp_path / rate)
-    joined = f"both={','.join(map(str, folders))}"
-    options = ("--anchors", "--frames", "1")
-    assert cbvc("rd", clip, "--out", tmp_path / "out", "--model", joined, *options).status == 0
-    assert set(by_setting(points(tmp_path / "out"))) == {("both-gop32", "high"), ("both-gop32", "low")}
-    (tmp_path / "again").mkdir()
-    save_model(tmp_path / "again", preset, *init_params(jax.random.key(1), preset), "# one\n")
-    joined = f"both={folders[1]},{tmp_path / 'again'}"
-    twice = cbvc("rd", clip, "--out", tmp_path / "out", "--model", joined, *options)
-    assert twice.status == 1 and "two models are called 'both'" in twice.err
+        shapes = jax.eval_shape(lambda rng: init_params(rng, preset), jax.random.key(0))
+        save_model(tmp_path / name, preset, *jax.tree.map(lambda s: np.full(s.shape, value), shapes), "# one\n")
+        return str(tmp_path / name)
+
+    high, low, other = saved("one", "high", 0.0), saved("two", "low", 0.0), saved("three", "low", 1.0)
+    clips = find_clips([str(clip)])
+    wanted = rd.tasks(rd.Plan((f"both={high},{low}",)), clips, tmp_path)
+    assert [(t.settings.series, t.settings.setting) for t in wanted] == [("both-gop32", "high"), ("both-gop32", "low")]
+    assert "--model two --rate low" in wanted[1].identity()["command"]
+    with pytest.raises(UsageError, match="two models are called 'both'"):
+        rd.tasks(rd.Plan((f"both={low},{other}",)), clips, tmp_path)
 
 
 def test_the_files_of_a_run(measured):
