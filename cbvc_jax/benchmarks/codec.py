@@ -20,6 +20,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from cbvc_jax import markdown
+
 WARM_FRAMES = 2
 
 
@@ -37,13 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.one:
         print(json.dumps(_measure(json.loads(args.one))))
         return 0
-    print("| size | frames | | fps | peak MiB |\n|---|---|---|---|---|")
+    print(markdown.head(("size", "frames", "", "fps", "peak MiB")))
     for size, length in itertools.product(args.sizes, args.lengths):
         with tempfile.TemporaryDirectory() as folder:
             task = {**vars(args), "size": size, "length": length, "file": str(Path(folder) / "stream.cbv")}
             for action in ("encode", "decode"):
                 row = _in_a_process({**task, "action": action})
-                print(f"| {size} | {length} | {action} | {row['fps']:.1f} | {row['peak_mib']:.0f} |", flush=True)
+                cells = (size, str(length), action, f"{row['fps']:.1f}", f"{row['peak_mib']:.0f}")
+                print(markdown.row(cells), flush=True)
     return 0
 
 

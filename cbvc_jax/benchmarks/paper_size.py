@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from cbvc_jax import markdown
 from cbvc_jax.codec import Decoder, Encoder
 from cbvc_jax.model import init_params
 from cbvc_jax.presets import PRESETS, get_preset
@@ -26,8 +27,8 @@ from cbvc_jax.process import peak_bytes
 from cbvc_jax.weights import Model
 
 HEADER = (
-    "| preset | size | rate | compile, s | encode key, s | encode predicted, s | decode key, s | decode predicted, s "
-    "| peak, GiB | decoder = encoder |\n|---|---|---|---|---|---|---|---|---|---|"
+    *("preset", "size", "rate", "compile, s", "encode key, s", "encode predicted, s", "decode key, s"),
+    *("decode predicted, s", "peak, GiB", "decoder = encoder"),
 )
 
 
@@ -45,11 +46,10 @@ class Row(NamedTuple):
     same: bool
 
     def __str__(self) -> str:
-        times = " | ".join(f"{seconds:.1f}" for seconds in (*self.encode_s, *self.decode_s))
-        return (
-            f"| {self.preset} | {self.width}x{self.height} | {self.rate} | {self.compile_s:.0f} | {times} | "
-            f"{self.peak_bytes / 2**30:.1f} | {'bit-equal' if self.same else 'differs'} |"
-        )
+        times = (f"{seconds:.1f}" for seconds in (*self.encode_s, *self.decode_s))
+        same = "bit-equal" if self.same else "differs"
+        size, memory = f"{self.width}x{self.height}", f"{self.peak_bytes / 2**30:.1f}"
+        return markdown.row((self.preset, size, self.rate, f"{self.compile_s:.0f}", *times, memory, same))
 
 
 class _Stopwatch:
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     width, height = map(int, args.size.split("x"))
     row = measure(args.preset, height, width, args.rate)
-    print(f"{HEADER}\n{row}")
+    print(f"{markdown.head(HEADER)}\n{row}")
     if args.append:
         with args.append.open("a") as file:
             file.write(f"{row}\n")

@@ -25,6 +25,17 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def parse_crop(text: str | None) -> tuple[int, int] | int | None:
+    """(width, height) from "WxH", a number from "N", None from None; UsageError if it is none of these."""
+    if text is None or "x" in text:
+        return parse_size(text)
+    if re.fullmatch(r"[1-9][0-9]{0,4}", text) is None:
+        raise UsageError(
+            f"--crop {text}: give WxH in pixels, e.g. 1920x1024, or a number that the sides are to divide by"
+        )
+    return int(text)
+
+
 def frame_rate(text: str) -> Fraction:
     """Frames a second from "25", "29.97" or "30000/1001"; for argparse."""
     return _fraction(text, "a number of frames a second")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +30,20 @@ def run(args: argparse.Namespace) -> int:
     from cbvc_jax.cli.input import open_input
     from cbvc_jax.export.parity import COLUMNS, crosscheck
     from cbvc_jax.export.report import Report
+    from cbvc_jax.markdown import head, row
 
     with open_input(args.stream):
         pass
     report = Report(args.stream) if args.report else None
     if not args.json:
-        print(_row(COLUMNS), _row(["---"] * len(COLUMNS)), sep="\n", flush=True)
+        print(head(COLUMNS), flush=True)
     results = crosscheck(
         args.stream,
         args.backends,
         model=args.model,
         source=args.source,
         frames=args.frames,
-        tell=lambda parity: None if args.json else print(_row(parity.cells()), flush=True),
+        tell=lambda parity: None if args.json else print(row(parity.cells()), flush=True),
         difference=report.add_difference if report else None,
     )
     records = [dataclasses.asdict(parity) for parity in results]
@@ -52,8 +52,3 @@ def run(args: argparse.Namespace) -> int:
     if report:
         report.write(args.report, results)
     return 0 if all(parity.passed is not False for parity in results) else 1
-
-
-def _row(cells: Iterable[str]) -> str:
-    """One line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"

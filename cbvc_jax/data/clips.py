@@ -1,7 +1,8 @@
 """Folders of videos and photographs, decoded once into memory-mapped frames that training reads at random.
 
 A video becomes one array of uint8 [frames, height, width, 3] a shot: cuts split it, repeated frames are left out.
-The cache is keyed by each file's name, size and time of change, so that what has changed is decoded again.
+The cache is keyed by each file's name, size and time of change, so that what has changed is decoded again; a new rule
+of splitting holds for a new cache.
 """
 
 from __future__ import annotations
@@ -19,14 +20,12 @@ from jaxtyping import UInt8
 from cbvc_jax.data.raw import open_raw
 from cbvc_jax.errors import CbvcError, VideoError
 from cbvc_jax.video import open_video
+from cbvc_jax.video.cuts import CutDetector
+from cbvc_jax.video.reader import RAW_SUFFIX, VIDEO_SUFFIXES
 
-RAW_SUFFIX = ".yuv"
-VIDEO_SUFFIXES = frozenset((RAW_SUFFIX, ".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
 PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png"))
-CUT_LEVEL = 40.0
-"""Mean change of the thumbnail, in 8-bit levels, above which a new shot begins."""
 REPEAT_LEVEL = 0.05
-"""Mean change below which a frame is a repetition of the one before."""
+"""Mean change of the thumbnail, in 8-bit levels, below which a frame is a repetition of the one before."""
 THUMBNAIL_STEP = 8
 
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -109,18 +108,16 @@ def _read(file: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 
 
 def split_shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Frames]:
-    """Frames of a video as shots: split where the picture changes at once, repetitions left out."""
+    """Frames of a video as shots: split where the encoder sees a new scene (`CutDetector`), repetitions left out."""
     shot: list[np.ndarray] = []
-    last = None
+    last, cuts = None, CutDetector()
     for frame in frames:
         thumbnail = frame[::THUMBNAIL_STEP, ::THUMBNAIL_STEP].astype(np.float32)
-        if last is not None and last.shape == thumbnail.shape:
-            change = float(np.mean(np.abs(thumbnail - last)))
-            if change < REPEAT_LEVEL:
-                continue
-            if change > CUT_LEVEL:
-                yield np.stack(shot)
-                shot = []
+        if last is not None and last.shape == thumbnail.shape and np.mean(np.abs(thumbnail - last)) < REPEAT_LEVEL:
+            continue
+        if cuts.push(frame):
+            yield np.stack(shot)
+            shot = []
         shot.append(frame)
         last = thumbnail
     if shot:

@@ -23,6 +23,8 @@ from cbvc_jax.video.frames import DEFAULT_FRAME_RATE, default_matrix
 from cbvc_jax.video.reader import TEN_BITS
 
 PAPER_GOP, OTHER_GOP = 12, 32
+BASELINE = "x265-crf-gop12"
+"""What others are compared with where nothing else is asked for."""
 PATTERN = re.compile(
     r"(x264-crf|x264-qp|x265-crf|x265-qp|x265-medium|x265-slow|svtav1|vvenc)(?:-gop([1-9][0-9]{0,3}))?"
 )
@@ -73,6 +75,11 @@ class Anchor:
     def qualities(self) -> tuple[int, ...]:
         """CRFs or QPs that span about 0.01 to 0.2 bpp on most clips, coarsest first."""
         return _CODECS[self.codec].qualities
+
+    @property
+    def decimals(self) -> int:
+        """Of its quality: CRFs of x264 and x265 may be fractions."""
+        return 1 if self.control == "crf" and self.codec != "svtav1" else 0
 
 
 def find_anchor(name: str) -> Anchor:

@@ -63,6 +63,7 @@ class ModelSettings:
       gop: frames from keyframe to keyframe.
       amount: name of the rate, or quality from 0 to 100.
       coding: of the indices, one of `STREAM_CODINGS`.
+      curve: name of the curve that the point belongs to, if it is not the model's own.
     """
 
     model: str
@@ -70,12 +71,13 @@ class ModelSettings:
     gop: int
     amount: str | float
     coding: StreamCoding
+    curve: str | None = None
 
     @property
     def series(self) -> str:
         way = "" if isinstance(self.amount, str) else "-quality"
         coding = "" if self.coding == usual_coding(self.amount) else f"-{self.coding}"
-        return f"{Path(self.model).name}-gop{self.gop}{way}{coding}"
+        return f"{self.curve or Path(self.model).name}-gop{self.gop}{way}{coding}"
 
     @property
     def setting(self) -> str:
@@ -87,6 +89,12 @@ class ModelSettings:
         amount = f"--rate {self.amount}" if isinstance(self.amount, str) else f"--quality {self.amount:g}"
         coding = "" if self.coding == usual_coding(self.amount) else f" --coding {self.coding}"
         return f"--model {Path(self.model).name} {amount} --gop {self.gop}{coding}"
+
+
+def curve_models(text: str) -> tuple[str, list[str]]:
+    """(name of a curve, models that it is made of) from a model's name or folder, or from "NAME=MODEL,MODEL,..."."""
+    name, equals, models = text.partition("=")
+    return (name, models.split(",")) if equals and not Path(text).exists() else (Path(text).name, [text])
 
 
 @dataclass(frozen=True)
@@ -116,12 +124,14 @@ class Task:
     Attributes:
       clip, settings: what is coded, and how.
       metrics: names out of `EXTRA_METRICS` to measure besides PSNR and MS-SSIM.
+      lpips_every: LPIPS is measured on one frame of so many, the middle one; its mean is over those.
       picture: file (PNG) for the centre of the middle frame, decoded; that of the source goes beside it. Or None.
     """
 
     clip: Clip
     settings: ModelSettings | AnchorSettings
     metrics: tuple[str, ...] = ()
+    lpips_every: int = 1
     picture: Path | None = None
 
     def identity(self) -> Record:
@@ -131,6 +141,8 @@ class Task:
             command, model = command_line(clip, settings.anchor, settings.quality), None
         else:
             model, limit = settings.sha256, f" --frames {clip.frames}" if clip.frames else ""
+            if clip.size:
+                limit += f" --size {clip.size[0]}x{clip.size[1]} --frame-rate {clip.info.frame_rate}"
             command = f"cbvc encode {shlex.quote(clip.path.name)} out.cbv {settings.options}{limit}"
         return {
             "clip": clip.name,
@@ -148,7 +160,8 @@ def measure(task: Task) -> Record:
 
     Besides the identity it holds the data set, size and number of frames, colour matrix and range, versions, `bytes`
     of the file, `bpp`, frames a second of encoding and decoding (None for clips too short to tell), and every metric
-    as its mean over the frames (`mean`) and frame by frame (`per_frame`). An infinite PSNR is the string "inf".
+    as its mean over the frames (`mean`) and frame by frame (`per_frame`, None where it was not measured). An infinite
+    PSNR is the string "inf".
 
     Raises:
       VideoError: the clip cannot be read or coded.
@@ -164,7 +177,7 @@ def measure(task: Task) -> Record:
             coded = _model(clip, settings, folder)
         x_hat = _stored(folder / "x_hat", clip)
         x = _store(clip.rgb(), folder / "x", clip)
-        per_frame = _quality(x, x_hat, clip.matrix, task.metrics)
+        per_frame = _quality(x, x_hat, clip.matrix, task.metrics, task.lpips_every)
         if task.picture is not None:
             for frames, file in ((x_hat, task.picture), (x, task.picture.with_name("source.png"))):
                 _save_picture(frames[len(frames) // 2], file)
@@ -180,6 +193,7 @@ def measure(task: Task) -> Record:
         "range": clip.color_range,
         "bpp": 8 * coded["bytes"] / (clip.width * clip.height * len(x)),
         **coded,
+        **({"lpips_every": task.lpips_every} if any(m.startswith("lpips") for m in task.metrics) else {}),
         "mean": {metric: _mean(values) for metric, values in per_frame.items()},
         "per_frame": {metric: [_plain(value) for value in values] for metric, values in per_frame.items()},
     }
@@ -246,17 +260,22 @@ def _stored(file: Path, clip: Clip) -> UInt8[np.ndarray, "n h w 3"]:
     return np.memmap(file, np.uint8, "r").reshape(-1, clip.height, clip.width, 3)
 
 
-def _quality(x: Any, x_hat: Any, matrix: str, extra: tuple[str, ...]) -> dict[str, list[float | None]]:
+def _quality(
+    x: Any, x_hat: Any, matrix: str, extra: tuple[str, ...], lpips_every: int
+) -> dict[str, list[float | None]]:
     """Every metric, frame by frame."""
     if len(x) != len(x_hat):
         raise VideoError(f"the clip has {len(x)} frames, but {len(x_hat)} were decoded")
     columns: dict[str, list[float | None]] = {}
-    for frame, frame_hat in zip(_frames(x), _frames(x_hat), strict=True):
-        values = asdict(frame_quality(frame, frame_hat, matrix))
+    # The middle of each group: the first frames of GOPs, which are keyframes, would weigh too much.
+    chosen = {*range(lpips_every // 2, len(x), lpips_every)} or {len(x) - 1}
+    for number, (frame, frame_hat) in enumerate(zip(_frames(x), _frames(x_hat), strict=True)):
+        values: dict[str, float | None] = asdict(frame_quality(frame, frame_hat, matrix))
         del values["mse_rgb"]
         for net in ("vgg", "alex"):
             if f"lpips_{net}" in extra:
-                values[f"lpips_{net}"] = float(lpips(frame[None], frame_hat[None], net)[0])
+                near = float(lpips(frame[None], frame_hat[None], net)[0]) if number in chosen else None
+                values[f"lpips_{net}"] = near
         for name, value in values.items():
             columns.setdefault(name, []).append(value)
     if "vmaf" in extra:
@@ -270,7 +289,7 @@ def _frames(stored: Any) -> Iterator[Frame]:
 
 def _mean(values: list[float | None]) -> float | str | None:
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
+    if not known:
         return None
     mean = math.fsum(known) / len(known)
     return "inf" if math.isinf(mean) else mean

@@ -14,10 +14,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from cbvc_jax.bitstream import StreamCoding
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.errors import CbvcError, UsageError
-from cbvc_jax.evaluation.anchors import Anchor, check_quality
+from cbvc_jax.evaluation.anchors import BASELINE, Anchor, check_quality
 from cbvc_jax.evaluation.clips import Clip
 from cbvc_jax.evaluation.ffmpeg import find_ffmpeg
 from cbvc_jax.evaluation.measure import (
@@ -26,6 +28,7 @@ from cbvc_jax.evaluation.measure import (
     ModelSettings,
     Record,
     Task,
+    curve_models,
     measure,
     usual_coding,
 )
@@ -39,7 +42,8 @@ class Plan:
     """What to measure on every clip.
 
     Attributes:
-      models: names or folders of models of ours.
+      models: names or folders of models of ours; "NAME=MODEL,MODEL,..." makes one curve of several, as of models that
+        have one rate each.
       rates: of those models; all that a model has when empty.
       levels: qualities of those models, 0 to 100, which make a curve of their own.
       codings: of the indices, a curve each; what `cbvc encode` takes for a rate and for a quality when empty.
@@ -47,6 +51,7 @@ class Plan:
       anchors: conventional codecs.
       qualities: CRFs or QPs of the anchors; their own when empty.
       metrics: out of `EXTRA_METRICS`, besides PSNR and MS-SSIM.
+      lpips_every: LPIPS is measured on one frame of so many.
       pictures: names of the clips whose pictures the report may show.
     """
 
@@ -58,6 +63,7 @@ class Plan:
     anchors: tuple[Anchor, ...] = ()
     qualities: tuple[float, ...] = ()
     metrics: tuple[str, ...] = ()
+    lpips_every: int = 1
     pictures: tuple[str, ...] = ()
 
 
@@ -73,6 +79,8 @@ def tasks(plan: Plan, clips: Sequence[Clip], out: Path) -> list[Task]:
         raise UsageError(f"pictures of '{sorted(unknown)[0]}' were asked for, but there is no such clip")
     if set(plan.metrics) - set(EXTRA_METRICS):
         raise UsageError(f"the metrics beside PSNR and MS-SSIM are {', '.join(EXTRA_METRICS)}")
+    if plan.lpips_every < 1:
+        raise UsageError(f"LPIPS of one frame in {plan.lpips_every} makes no sense: it takes at least 1")
     if plan.gops and min(plan.gops) < 1:
         raise UsageError(f"a GOP of {min(plan.gops)} frames makes no sense: it takes at least 1")
     for level in plan.levels:
@@ -82,19 +90,48 @@ def tasks(plan: Plan, clips: Sequence[Clip], out: Path) -> list[Task]:
     settings = [*_model_settings(plan), *_anchor_settings(plan)]
     if not settings:
         raise UsageError("there is nothing to measure: name a model or an anchor")
-    series: dict[str, ModelSettings] = {}
+    seen: dict[tuple[str, str], ModelSettings] = {}
     for one in (s for s in settings if isinstance(s, ModelSettings)):
-        if series.setdefault(one.series, one).sha256 != one.sha256:
-            raise UsageError(f"two models are called '{Path(one.model).name}'; give their folders different names")
-    return [
-        Task(clip, one, plan.metrics, picture_file(out, clip.name, one.series, one.setting, clip.name in plan.pictures))
-        for clip in clips
-        for one in settings
-    ]
+        if seen.setdefault((one.series, one.setting), one).sha256 != one.sha256:
+            name = one.curve or Path(one.model).name
+            raise UsageError(f"two models are called '{name}' and have one rate; give them different names")
+    return [_task(plan, clip, one, out) for clip in clips for one in settings]
+
+
+def _task(plan: Plan, clip: Clip, settings: ModelSettings | AnchorSettings, out: Path) -> Task:
+    picture = picture_file(out, clip.name, settings.series, settings.setting, clip.name in plan.pictures)
+    return Task(clip, settings, plan.metrics, plan.lpips_every, picture)
+
+
+def equal_rate_tasks(
+    plan: Plan, clips: Sequence[Clip], records: Records, out: Path, baseline: str | None = None
+) -> list[Task]:
+    """Points of one anchor at the rates of ours, for the clips whose pictures are shown side by side.
+
+    Its CRF or QP is read off its own points, straight in log rate; where these do not enclose our rate, there is none.
+
+    Args:
+      plan, clips, out: as of `tasks`.
+      records: with the points of `tasks`.
+      baseline: name of the anchor; without it the one that reports prefer, or the first.
+    """
+    ours = list(_model_settings(plan))
+    anchors = sorted(plan.anchors, key=lambda a: a.name != (baseline or BASELINE))
+    theirs = [s for s in _anchor_settings(plan) if s.anchor == anchors[0]]
+    found = []
+    for clip in (c for c in clips if c.name in plan.pictures and theirs):
+        rates, known = ([records.bpp(_task(plan, clip, s, out)) for s in settings] for settings in (ours, theirs))
+        points = sorted((bpp, s.quality) for bpp, s in zip(known, theirs, strict=True) if bpp)
+        for bpp in (r for r in rates if r and points and points[0][0] <= r <= points[-1][0]):
+            exact = np.interp(np.log(bpp), np.log([p[0] for p in points]), [p[1] for p in points])
+            quality = round(float(exact), anchors[0].decimals)
+            found.append(_task(plan, clip, AnchorSettings(anchors[0], quality), out))
+    return list(dict.fromkeys(found))
 
 
 def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
-    for name in plan.models:
+    curves = map(curve_models, plan.models)
+    for curve, name in ((curve, name) for curve, names in curves for name in names):
         model = load_model(name)
         # Lowest rate first, as the anchors' points.
         rates = plan.rates or tuple(reversed(model.preset.rates))
@@ -103,7 +140,7 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
         amounts = (*rates, *sorted(plan.levels))
         for gop, coding, amount in itertools.product(plan.gops, plan.codings or (None,), amounts):
             if coding != "fixed" or isinstance(amount, str):
-                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding or usual_coding(amount))
+                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding or usual_coding(amount), curve)
 
 
 def _anchor_settings(plan: Plan) -> Iterator[AnchorSettings]:

@@ -18,7 +18,7 @@ from cbvc_jax.video.atomic import write_whole
 
 COLUMNS = (
     *("dataset", "clip", "series", "setting", "codec", "gop", "width", "height", "frames", "frame_rate"),
-    *("matrix", "range", "bytes", "bpp", "encode_fps", "decode_fps"),
+    *("matrix", "range", "bytes", "bpp", "encode_fps", "decode_fps", "lpips_every"),
 )
 
 
@@ -55,8 +55,16 @@ class Records:
             record is not None
             and all(record.get(name) == value for name, value in identity.items())
             and all(metric in record["mean"] for metric in (*task.metrics, "psnr_yuv_db", "ms_ssim_y"))
+            and (not any(m.startswith("lpips") for m in task.metrics) or record.get("lpips_every") == task.lpips_every)
             and (task.picture is None or task.picture.exists())
         )
+
+    def bpp(self, task: Task) -> float | None:
+        """Rate of a task's point, if `holds`."""
+        identity = task.identity()
+        if not self.holds(task):
+            return None
+        return self._records[task.clip.name][identity["series"], identity["setting"]]["bpp"]
 
     def add(self, record: Record) -> None:
         """Keeps a record, in place of an older one of the same point; returns nothing."""

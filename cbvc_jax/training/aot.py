@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import FrozenConfigDict, config_flags
 
+from cbvc_jax import markdown
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.program import bf16_flops, collectives
@@ -148,11 +149,9 @@ def check_cuda(config: Config) -> int:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The figures as a Markdown table, a column a slice."""
-    lines = [["", *(f"{r['topology']}" for r in rows)], ["---"] * (len(rows) + 1)]
-    for name in rows[0] | rows[-1]:
-        if name != "topology":
-            lines.append([name, *(_shown(name, r.get(name, 0)) for r in rows)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    names = [name for name in rows[0] | rows[-1] if name != "topology"]
+    lines = ([name, *(_shown(name, r.get(name, 0)) for r in rows)] for name in names)
+    return markdown.table(["", *(f"{r['topology']}" for r in rows)], lines)
 
 
 def _shown(name: str, value: Any) -> str:

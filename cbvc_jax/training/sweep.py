@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cbvc_jax import markdown
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.training.configuration import check_fields, load_config, load_module
 from cbvc_jax.video.atomic import write_whole
@@ -81,10 +82,9 @@ def gather(tasks: list[Task], folder: Path) -> Path:
     """
     rows = [(task.name, _last_metrics(task)) for task in tasks]
     names = [*SHOWN, *sorted({k for _, m in rows for k in m if k.startswith(("psnr/", "bpp/", "usage/"))} - {*SHOWN})]
-    lines = [["task", *names], ["---"] * (len(names) + 1)]
-    lines += [[name, *(f"{m[k]:.4g}" if k in m else "" for k in names)] for name, m in rows]
+    lines = ([name, *(f"{m[k]:.4g}" if k in m else "" for k in names)] for name, m in rows)
     out = folder / "table.md"
-    write_whole(out, "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+    write_whole(out, markdown.table(["task", *names], lines) + "\n")
     _plot(rows, folder / "rd.png")
     return out
 

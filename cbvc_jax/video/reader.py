@@ -34,6 +34,9 @@ from cbvc_jax.video.planar import PlanarFormat, read_upto
 from cbvc_jax.video.stream import VideoReader, Wanted, scaled
 
 STDIN = "-"
+RAW_SUFFIX = ".yuv"
+VIDEO_SUFFIXES = frozenset((RAW_SUFFIX, ".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".m4v", ".mpg"))
+"""What a file must end in to be taken for a video where a folder is searched."""
 SIZE_IN_NAME = re.compile(r"(?<![0-9])([0-9]{2,5})x([0-9]{2,5})(?![0-9])")
 TEN_BITS = re.compile(r"10bit|10le|10-bit", re.IGNORECASE)
 
@@ -83,7 +86,7 @@ def open_video(
         file = _open_file(path)
         length = path.stat().st_size if path.is_file() else None
         return _open_y4m(file, str(path), length, wanted)
-    if suffix == ".yuv":
+    if suffix == RAW_SUFFIX:
         return _open_raw(path, wanted)
     return open_container(path, wanted)
 

@@ -9,10 +9,16 @@ import os
 import subprocess
 import time
 
+import jax
+import numpy as np
 import pytest
 
-from cbvc_jax.evaluation import rd
+from cbvc_jax.errors import UsageError
+from cbvc_jax.evaluation import parts, rd
+from cbvc_jax.evaluation.clips import find_clips
 from cbvc_jax.evaluation.measure import measure
+from cbvc_jax.model import init_params
+from cbvc_jax.weights import save_model
 
 from .conftest import FRAMES, HEIGHT, WIDTH, names
 
@@ -69,11 +75,32 @@ def test_codings_and_qualities_are_curves_of_their_own(clip, cbvc, tmp_path):
     assert "--coding fixed" in fixed["command"] and "--quality 30 --gop 3 --coding adaptive" in coarse["command"]
 
 
+def test_models_of_one_rate_each_make_one_curve(clip, tmp_path, mini_preset):
+    def saved(name, rate, value):
+        preset = mini_preset.with_rates(rate)
+        shapes = jax.eval_shape(lambda rng: init_params(rng, preset), jax.random.key(0))
+        save_model(tmp_path / name, preset, *jax.tree.map(lambda s: np.full(s.shape, value), shapes), "# one\n")
+        return str(tmp_path / name)
+
+    high, low, other = saved("one", "high", 0.0), saved("two", "low", 0.0), saved("three", "low", 1.0)
+    clips = find_clips([str(clip)])
+    wanted = rd.tasks(rd.Plan((f"both={high},{low}",)), clips, tmp_path)
+    assert [(t.settings.series, t.settings.setting) for t in wanted] == [("both-gop32", "high"), ("both-gop32", "low")]
+    assert "--model two --rate low" in wanted[1].identity()["command"]
+    with pytest.raises(UsageError, match="two models are called 'both'"):
+        rd.tasks(rd.Plan((f"both={low},{other}",)), clips, tmp_path)
+
+
 def test_the_files_of_a_run(measured):
     assert names(measured) == ["bd_rate.csv", "pictures", "points", "points.csv", "report.html", "tables.md"]
-    assert names(measured / "pictures" / "clip") == [
-        *("random-gop3_low.png", "source.png", "x264-crf-gop12_crf30.png", "x264-crf-gop12_crf45.png")
-    ]
+    records = by_setting(points(measured))
+    ours = records["random-gop3", "low"]["bpp"]
+    bpps = {s: r["bpp"] for (series, s), r in records.items() if series == "x264-crf-gop12"}
+    (matched,) = bpps.keys() - {"crf 45", "crf 30"}
+    assert bpps["crf 45"] < ours < bpps["crf 30"] and bpps[matched] == pytest.approx(ours, rel=0.2)
+    assert names(measured / "pictures" / "clip") == sorted(
+        ["random-gop3_low.png", "source.png", *(f"x264-crf-gop12_{s.replace(' ', '')}.png" for s in bpps)]
+    )
     rows = list(csv.DictReader((measured / "points.csv").open()))
     assert [(r["series"], r["setting"]) for r in rows] == list(by_setting(points(measured)))
     assert "file:clip.mp4" in rows[-1]["command"] and str(measured.parent) not in rows[-1]["command"]
@@ -91,7 +118,7 @@ def test_what_is_there_is_not_measured_again(measured, clip, cbvc, monkeypatch):
         cbvc("rd", clip, "--out", measured, *MODEL, *ANCHOR[:2], "--qualities", "45", "20", "--frames", "4").status == 0
     )
     assert asked == ["low", "crf 45", "crf 20"]
-    frames = {key: record["frames"] for key, record in by_setting(points(measured)).items()}
+    frames = {key: record["frames"] for key, record in by_setting(points(measured)).items() if "." not in key[1]}
     assert frames == {
         ("random-gop3", "low"): 4,
         ("x264-crf-gop12", "crf 45"): 4,
@@ -110,6 +137,11 @@ def test_metrics_on_demand_are_added_to_points_that_lack_them(clip, cbvc, tmp_pa
         assert cbvc(*options, *metrics).status == 0
     assert asked == [(), extra]
     (record,) = points(tmp_path)
+    assert cbvc(*options, "--metrics", "lpips_alex", "--lpips-every", "2").status == 0
+    (thinned,) = points(tmp_path)
+    distances = record["per_frame"]["lpips_alex"]
+    assert thinned["per_frame"]["lpips_alex"] == [None, distances[1], None]
+    assert thinned["mean"]["lpips_alex"] == pytest.approx(distances[1], abs=1e-6) and thinned["lpips_every"] == 2
     for name in extra:
         assert len(record["per_frame"][name]) == 3
     assert 0 < record["mean"]["lpips_alex"] < 1 and 0 < record["mean"]["vmaf"] <= 100
@@ -161,7 +193,31 @@ def test_a_preset_of_the_paper(clip, cbvc, tmp_path):
     assert cbvc("rd", clip, "--out", tmp_path, *options).status == 0
     assert {r["series"] for r in points(tmp_path)} == {"random-gop2", "random-gop32"}
     text = (tmp_path / "tables.md").read_text()
-    assert "BD-rate against random-gop32" in text and "The paper's figures: Table 6" in text
+    assert "BD-rate against random-gop32" in text and "Beside the paper's Table 6" in text
+
+
+def test_the_models_of_table_3_are_timed_once(clip, cbvc, tmp_path, monkeypatch):
+    asked = []
+
+    def timed(models, height, width, tell):
+        asked.append(([m.name for m in models], height, width))
+        seconds = dict.fromkeys(parts.PARTS, 0.001)
+        sizes = {"parameters": 2_000_000, "macs": 10**12, "context_macs": 1e9}
+        return [
+            parts.ModelParts(m.name, m.sha256.hex(), width, height, "cpu", **sizes, seconds=seconds) for m in models
+        ]
+
+    monkeypatch.setattr(parts, "measure_parts", timed)
+    options = ("rd", clip, "--out", tmp_path, "--paper", "figure10", *MODEL[:4], "--frames", "2")
+    assert cbvc(*options).status == 0
+    assert cbvc(*options).status == 0
+    assert asked == [(["random"], HEIGHT, WIDTH)]
+    (row,) = (line for line in (tmp_path / "tables.md").read_text().splitlines() if "| ours |" in line)
+    assert (
+        row.startswith("| random-gop32 | ours | 2.000M | 1.000T | 1.0 ms (1.00x) |")
+        and row.count("(1.00x)") == 3
+        and row.endswith("| 0 % | 0 % |")
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,7 +227,8 @@ def test_a_preset_of_the_paper(clip, cbvc, tmp_path):
         ("out of range 0 to 51", ("--anchors", "x265-qp", "--qualities", "60")),
         ("--jobs 0", ("--jobs", "0")),
         ("--frames 0", ("--frames", "0")),
-        ("WxH", ("--crop", "64")),
+        ("WxH", ("--crop", "wide")),
+        ("one frame in 0", ("--lpips-every", "0")),
         ("does not fit", ("--crop", "128x48")),
         ("must be even", ("--crop", "63x48")),
         ("pictures of 'other'", ("--pictures", "other")),

@@ -21,6 +21,13 @@ def test_a_cut_splits_and_a_repetition_is_left_out(moving):
     np.testing.assert_array_equal(shots[0], first)
 
 
+def test_fast_motion_stays_one_shot():
+    """Stripes that move by half their width: every pixel in two changes by 160 levels, and nothing is cut."""
+    stripes = np.repeat(np.uint8([0, 160, 0, 160]), 32)[:, None, None] * np.ones((1, 64, 3), np.uint8)
+    frames = [np.roll(stripes, 16 * t, axis=0) for t in range(6)]
+    assert [len(shot) for shot in split_shots(frames)] == [6]
+
+
 def test_a_folder_is_decoded_once_and_damage_is_left_out(tmp_path, moving):
     folder = tmp_path / "videos"
     (folder / "deep").mkdir(parents=True)

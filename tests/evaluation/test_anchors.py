@@ -116,6 +116,33 @@ def test_raw_video_as_the_test_sets_come(film, tmp_path, suffix, dtype, shift):
     record = point(raw, "x265-crf", 10, frames=3)
     assert (record["width"], record["height"], record["frames"]) == (WIDTH, HEIGHT, 3)
     assert record["mean"]["psnr_rgb_db"] > 38
+    assert record["frame_rate"] == "120" and "-framerate 120" in record["command"]
+
+
+def test_folders_of_test_sets_as_people_have_them(film, tmp_path):
+    raw = bytes(WIDTH * HEIGHT * 3 // 2)
+    for name in ("HEVC/ClassB/Kimono1_96x64_24.yuv", "HEVC/ClassB/Cactus_96x64_50.yuv", "UVG/Beauty/Beauty_96x64.yuv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(raw)
+    for clip in ("one", "two"):
+        (tmp_path / "pictures" / clip).mkdir(parents=True)
+        Image.fromarray(moving_pattern(0)).save(tmp_path / "pictures" / clip / "im001.png")
+    clips = find_clips([str(tmp_path)])
+    assert [(c.dataset, c.name) for c in clips] == [
+        *(("ClassB", "Cactus_96x64_50"), ("ClassB", "Kimono1_96x64_24"), ("UVG", "Beauty_96x64")),
+        *(("pictures", "one"), ("pictures", "two")),
+    ]
+    assert [c.info.frame_rate for c in clips[:3]] == [50, 24, 25]
+    assert len(list(clips[0].rgb())) == 1
+    assert {c.dataset for c in find_clips([str(tmp_path)], dataset="all")} == {"all"}
+
+
+def test_a_crop_to_multiples_is_each_clip_s_own(film, tmp_path):
+    (clip,) = find_clips([str(film)], crop=64)
+    assert (clip.crop, clip.width, clip.height) == ((64, 64), 64, 64)
+    assert find_clips([str(film)], crop=32)[0].crop is None
+    with pytest.raises(UsageError, match="too small for a crop to multiples of 128"):
+        find_clips([str(film)], crop=128)
 
 
 def test_failures_of_ffmpeg_are_told_in_its_words(film, tmp_path):

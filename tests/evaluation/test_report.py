@@ -14,8 +14,6 @@ import pytest
 from PIL import Image
 
 from cbvc_jax.errors import UsageError
-from cbvc_jax.evaluation import paper
-from cbvc_jax.evaluation.anchors import PATTERN
 from cbvc_jax.evaluation.curve import BDRate, bd_rate
 from cbvc_jax.evaluation.records import Records
 from cbvc_jax.evaluation.report.curves import METRICS, Results
@@ -47,6 +45,13 @@ seen.curves = count("#rate-distortion svg");
 seen.marks = document.querySelectorAll("#rate-distortion .mark").length;
 seen.lines = count("#positions svg");
 const odd = /NaN|Infinity|undefined/;
+const labels = document.querySelector("#positions svg").querySelectorAll(".name");
+const names = [...labels].map((n) => n.getBoundingClientRect());
+seen.names = names.length;
+const meet = (a, b) => a !== b && a.top < b.bottom - 2 && b.top < a.bottom - 2;
+seen.covered = names.filter((a) => names.some((b) => meet(a, b))).length;
+const edge = document.querySelector("#positions svg").getBoundingClientRect().right;
+seen.cut = names.filter((n) => n.right > edge).length;
 seen.odd = [...document.querySelectorAll("path")].filter((p) => odd.test(p.getAttribute("d"))).length;
 const select = document.getElementById("metric");
 select.value = "ms_ssim";
@@ -71,6 +76,23 @@ def out(tmp_path):
     for name in ("source", f"{OURS}_low", f"{ANCHOR}_crf43"):
         Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / f"{name}.png")
     return tmp_path
+
+
+def browse(out, page, *options):
+    """(what the page holds once its scripts have run, what was written to its console)."""
+    assert BROWSER is not None
+    done = subprocess.run(
+        [
+            *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-sync"),
+            *("--no-first-run", "--disable-background-networking", "--disable-component-update", *options),
+            *("--dump-dom", "--enable-logging=stderr", f"--user-data-dir={out / 'browser'}", page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 def test_bd_rates_are_those_of_the_curves():
@@ -124,7 +146,8 @@ def test_distances_count_the_other_way_round():
     lpips = next(metric for metric in METRICS if metric.key == "lpips_vgg")
     near = record(CLIPS[0], OURS, "high", 0.2, 33.0, 0.95)
     near["mean"]["lpips_vgg"] = 0.25
-    results = Results([*records(), near])
+    results = Results([*records(), near | {"lpips_every": 7}])
+    assert "LPIPS: over one frame in 7." in "".join(map(markdown, tables(results)))
     assert results.curve(CLIPS[0], OURS, lpips)[0].quality == -0.25
     assert "0.2500" in "".join(map(markdown, tables(results)))
 
@@ -170,54 +193,65 @@ def test_the_page_needs_nothing_else_and_escapes_names(out):
     assert data["clips"][1]["name"].startswith(CLIPS[1])
 
 
-def test_the_paper_s_figures_stand_apart(out):
+def test_the_paper_s_figures_stand_beside_ours_and_look_different(out):
     write_report(Records(out), out, preset="table1")
     page = (out / "report.html").read_text()
-    theirs = page.split('<section class="theirs">')[1].split("</section>")[0]
-    assert "+63.7 %" in theirs and "not this project" in theirs
+    theirs = re.findall(r'<tr class="theirs">.*</tr>', page)
+    assert len(theirs) == 4 and "<td>paper</td>" in theirs[0] and "+63.7 %" in theirs[0]
+    assert f'<tr><th scope="row">films, {OURS}</th><td>ours</td>' in page
+    assert "not this project" in page
     assert page.count("+63.7 %") == 1
     assert "+63.7 %" not in (out / "points.csv").read_text() + (out / "bd_rate.csv").read_text()
-
-
-def test_presets_name_anchors_that_there_are():
-    for name, preset in paper.PRESETS.items():
-        assert all(PATTERN.fullmatch(anchor) for anchor in preset.anchors), name
-        for table in paper.published(name):
-            assert all(len(row) == len(table.header) for row in table.rows)
-            assert "not this project's" in table.note
-    assert len(paper.PRESETS["figure12"].anchors) == 8
-    assert paper.PRESETS["table6"].series(["some/folder/mine"]) == "mine-gop32"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 @pytest.mark.parametrize("width", [1200, 500])
 def test_a_browser_draws_the_plots_without_an_error(out, width):
-    assert BROWSER is not None
     write_report(Records(out), out)
     page = out / "probed.html"
     page.write_text((out / "report.html").read_text().replace("</body>", PROBE + "</body>"))
-    done = subprocess.run(
-        [
-            *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"),
-            *(f"--window-size={width},900", "--enable-logging=stderr", f"--user-data-dir={out / 'browser'}"),
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in done.stderr
-    found = re.search(r'data-seen="([^"]*)"', done.stdout)
+    html, console = browse(out, page, f"--window-size={width},900")
+    assert console == []
+    found = re.search(r'data-seen="([^"]*)"', html)
     assert found is not None
     seen = json.loads(found[1].replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">"))
     assert seen["curves"] == [2, 2, 2]  # the data set and two clips
     assert seen["marks"] == 3 * 9
     assert seen["lines"] == [4, 4]
     assert seen["odd"] == 0
+    assert (seen["names"], seen["covered"], seen["cut"]) == (4, 0, 0)
     assert seen["tip"].startswith(f"{OURS} low\n0.0750 bpp\n30.00 dB")
     assert seen["hidden"] is True
     assert seen["frame"].startswith("frame 1\n") and "33.00 dB" in seen["frame"]
     assert "MS-SSIM RGB" in seen["label"]
     assert seen["afterHiding"] == 3 * 6
     assert seen["wide"] <= 0
+
+
+PHONE = """<!doctype html><meta charset="utf-8"><iframe src="report.html" width="390" height="800"></iframe><script>
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument;
+  const style = page.defaultView.getComputedStyle(page.body);
+  document.body.dataset.seen = JSON.stringify({
+    wide: page.documentElement.scrollWidth - page.documentElement.clientWidth,
+    plots: page.querySelectorAll("#rate-distortion svg").length,
+    back: style.backgroundColor, ink: style.color,
+  });
+});
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+@pytest.mark.parametrize(
+    ("options", "back"), [((), "rgb(255, 255, 255)"), (("--blink-settings=preferredColorScheme=0",), "rgb(18, 22, 27)")]
+)
+def test_a_phone_shows_it_whole_light_and_dark(out, options, back):
+    write_report(Records(out), out)
+    (out / "phone.html").write_text(PHONE)
+    html, console = browse(out, out / "phone.html", "--allow-file-access-from-files", *options)
+    assert console == []
+    found = re.search(r'data-seen="([^"]*)"', html)
+    assert found is not None
+    seen = json.loads(found[1].replace("&quot;", '"'))
+    assert (seen["wide"], seen["plots"], seen["back"]) == (0, 3, back)
+    assert seen["ink"] != back

@@ -20,7 +20,7 @@ def flags(monkeypatch, config, tmp_path, moving):
     clip.mkdir()
     for number, frame in enumerate(moving(3, 48, 64)):
         Image.fromarray(frame).save(clip / f"{number}.png")
-    values = {"CONFIG": config, "WORKDIR": str(tmp_path / "run"), "CLIPS": [str(clip)], "FRAMES": 2, "ANCHORS": []}
+    values = {"CONFIG": config, "WORKDIR": str(tmp_path / "run"), "CLIPS": [str(clip)]}
     for name, value in values.items():
         monkeypatch.setattr(script, name, SimpleNamespace(value=value))
     return values
@@ -33,7 +33,9 @@ def test_the_newest_checkpoint_is_measured(flags, config, tmp_path):
     for step in (2, 4):
         checkpoints.save(state.replace(step=state.step + step))
     checkpoints.close()
-    script.main([])
+    with pytest.raises(SystemExit) as ended:
+        script.main(["eval.py", "--frames", "2", "--anchors"])
+    assert ended.value.code == 0
     out = tmp_path / "run" / "eval"
     points = [json.loads(line) for line in (out / "points" / "clip.jsonl").read_text().splitlines()]
     assert {(p["series"], p["setting"], p["frames"]) for p in points} == {
@@ -46,4 +48,4 @@ def test_the_newest_checkpoint_is_measured(flags, config, tmp_path):
 
 def test_a_run_without_checkpoints_is_told(flags):
     with pytest.raises(SystemExit, match="has no checkpoint"):
-        script.main([])
+        script.main(["eval.py"])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cbvc_jax.errors import UsageError
+from cbvc_jax.evaluation.anchors import BASELINE
 from cbvc_jax.evaluation.curve import METHODS, BDRate, Method, bd_rate
 from cbvc_jax.evaluation.measure import Record
 
@@ -84,7 +85,7 @@ class Results:
                 raise UsageError(f"there is no series '{wanted}' to compare with; there are {', '.join(self.series)}")
             return wanted
         anchors = [s for s in self.series if s not in self.ours]
-        preferred = [s for s in anchors if s == "x265-crf-gop12"] or anchors or self.series
+        preferred = [s for s in anchors if s == BASELINE] or anchors or self.series
         return preferred[0] if len(self.series) > 1 else None
 
     def records(self, clip: str | None = None, series: str | None = None) -> list[Record]:
@@ -117,10 +118,13 @@ class Results:
             key=lambda point: point.bpp,
         )
 
-    def bd_rate(self, clip: str, series: str, metric: Metric, method: Method = "pchip") -> BDRate | str:
-        """The BD-rate of a series on a clip against the baseline, or why there is none."""
-        assert self.baseline is not None
-        anchor, curve = (self.curve(clip, s, metric) for s in (self.baseline, series))
+    def bd_rate(
+        self, clip: str, series: str, metric: Metric, method: Method = "pchip", against: str | None = None
+    ) -> BDRate | str:
+        """The BD-rate of a series on a clip against another (by default the baseline), or why there is none."""
+        against = against or self.baseline
+        assert against is not None
+        anchor, curve = (self.curve(clip, s, metric) for s in (against, series))
         try:
             return bd_rate(*_columns(anchor), *_columns(curve), method)
         except UsageError as error:

@@ -5,6 +5,7 @@
   const select = document.getElementById("metric");
   const hidden = new Set();
   const W = 360, H = 250, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 34, NEAR = 30;
+  const LINE = 12, CHARACTER = 6.8, LEADER = 12;
   const SHAPES = [
     "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0", "M-3.2-3.2h6.4v6.4h-6.4z", "M0-4.2l4 7.2h-8z", "M0-4.4l4.4 4.4-4.4 4.4-4.4-4.4z",
     "M0 4.2l4-7.2h-8z", "M-4 0h8M0-4v8", "M-3.2-3.2l6.4 6.4M-3.2 3.2l6.4-6.4", "M-4-2h8v4h-8z",
@@ -40,24 +41,24 @@
   const short = (value) => String(Number(value.toPrecision(4)));
 
   /* A frame with axes in a figure; returns the drawing and its scales from values to pixels. */
-  function axes(figure, xs, ys, xLabel, yLabel, logarithmic) {
+  function axes(figure, xs, ys, xLabel, yLabel, logarithmic, right = RIGHT) {
     const svg = node(figure, "svg", { viewBox: `0 0 ${W} ${H}`, role: "img" });
     let [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const pad = (y1 - y0 || Math.abs(y1) || 1) * 0.06;
     [y0, y1] = [y0 - pad, y1 + pad];
     if (logarithmic) [x0, x1] = [x0 / 1.15, x1 * 1.15];
     const place = (v) => (logarithmic ? Math.log(v / x0) / Math.log(x1 / x0) : (v - x0) / (x1 - x0 || 1));
-    const x = (v) => LEFT + place(v) * (W - LEFT - RIGHT);
+    const x = (v) => LEFT + place(v) * (W - LEFT - right);
     const y = (v) => H - BOTTOM - ((v - y0) / (y1 - y0)) * (H - TOP - BOTTOM);
     for (const t of ticks(y0, y1, 5)) {
-      node(svg, "line", { class: "grid", x1: LEFT, x2: W - RIGHT, y1: y(t), y2: y(t) });
+      node(svg, "line", { class: "grid", x1: LEFT, x2: W - right, y1: y(t), y2: y(t) });
       node(svg, "text", { x: LEFT - 5, y: y(t) + 4, "text-anchor": "end" }, short(t));
     }
     for (const t of logarithmic ? rateTicks(x0, x1) : ticks(x0, x1, 6)) {
       node(svg, "line", { class: "grid", x1: x(t), x2: x(t), y1: TOP, y2: H - BOTTOM });
       node(svg, "text", { x: x(t), y: H - BOTTOM + 13, "text-anchor": "middle" }, short(t));
     }
-    node(svg, "text", { x: (LEFT + W - RIGHT) / 2, y: H - 5, "text-anchor": "middle" }, xLabel);
+    node(svg, "text", { x: (LEFT + W - right) / 2, y: H - 5, "text-anchor": "middle" }, xLabel);
     node(svg, "text", { x: 12, y: (TOP + H - BOTTOM) / 2, "text-anchor": "middle",
       transform: `rotate(-90 12 ${(TOP + H - BOTTOM) / 2})` }, yLabel);
     return { svg, x, y };
@@ -123,27 +124,29 @@
     const values = lines.flatMap((line) => line.values[metric.key].filter((v) => v !== null));
     if (!values.length) return;
     const count = Math.max(...lines.map((line) => line.values[metric.key].length));
-    const { svg, x, y } = axes(figureIn(parent, clip.name), [0, count - 1], values, "frame", axis(metric), false);
+    const fit = lines.length * LINE <= H - TOP - BOTTOM;
+    const right = fit ? LEADER + 6 + CHARACTER * Math.max(...lines.map((line) => line.setting.length)) : RIGHT;
+    const { svg, x, y } = axes(figureIn(parent, clip.name), [0, count - 1], values, "frame", axis(metric), false, right);
     svg.setAttribute("aria-label", `${clip.name}: ${metric.label} by frame`);
     for (let key = lines[0].gop; key < count; key += lines[0].gop)
       node(svg, "line", { class: "gop", x1: x(key), x2: x(key), y1: TOP, y2: H - BOTTOM });
-    const nth = new Map();
+    const nth = new Map(), ends = [];
     for (const line of lines) {
       const i = nth.get(line.series) || 0;
       nth.set(line.series, i + 1);
       let d = "", pen = "M";
       line.values[metric.key].forEach((v, n) => {
-        if (v === null) pen = "M";
-        else { d += `${pen}${x(n).toFixed(1)} ${y(v).toFixed(1)}`; pen = "L"; }
+        // Frames that a metric was not measured on are passed over.
+        if (v !== null) { d += `${pen}${x(n).toFixed(1)} ${y(v).toFixed(1)}`; pen = "L"; }
       });
       node(svg, "path", { class: "curve", style: `--color:${color(line.series)}`, "stroke-dasharray": dash(i), d });
       const last = line.values[metric.key].findLastIndex((v) => v !== null);
-      if (last >= 0) node(svg, "text", { class: "name", style: `--color:${color(line.series)}`, x: x(last),
-        y: y(line.values[metric.key][last]) - 4 }, line.setting);
+      if (last >= 0) ends.push({ line, x: x(last), end: y(line.values[metric.key][last]) });
     }
+    if (fit) names(svg, ends, W - right + LEADER);
     const cursor = node(svg, "line", { class: "cursor", y1: TOP, y2: H - BOTTOM, visibility: "hidden" });
     hover(svg, (event) => {
-      const n = Math.round(((at(svg, event)[0] - LEFT) / (W - LEFT - RIGHT)) * (count - 1));
+      const n = Math.round(((at(svg, event)[0] - LEFT) / (W - LEFT - right)) * (count - 1));
       if (n < 0 || n >= count) return null;
       cursor.setAttribute("x1", x(n));
       cursor.setAttribute("x2", x(n));
@@ -155,6 +158,19 @@
       });
       return [`frame ${n}`, ...rows.filter(Boolean)].join("\n");
     }, () => cursor.setAttribute("visibility", "hidden"));
+  }
+
+  /* The names of lines beside their ends, moved apart where they would cover each other. */
+  function names(svg, ends, left) {
+    ends.sort((a, b) => a.end - b.end);
+    const low = TOP + LINE / 2, high = H - BOTTOM - LINE / 2;
+    ends.forEach((one, i) => { one.y = Math.max(one.end, i ? ends[i - 1].y + LINE : low); });
+    for (let i = ends.length - 1, floor = high; i >= 0 && ends[i].y > floor; i--, floor -= LINE) ends[i].y = floor;
+    for (const { line, x, end, y } of ends) {
+      const style = `--color:${color(line.series)}`;
+      node(svg, "path", { class: "leader", style, d: `M${x.toFixed(1)} ${end.toFixed(1)}L${left - 2} ${y.toFixed(1)}` });
+      node(svg, "text", { class: "name", style, x: left, y: y + 4 }, line.setting);
+    }
   }
 
   function hover(svg, find, leave) {

@@ -20,12 +20,12 @@ from cbvc_jax.evaluation.report.tables import Table
 POSITION_METRICS = ("psnr_rgb_db", "ms_ssim", "lpips_vgg", "lpips_alex", "vmaf")
 
 
-def make_page(results: Results, published: Sequence[Table], pictures: Path, title: str) -> str:
+def make_page(results: Results, shown: Sequence[Table], pictures: Path, title: str) -> str:
     """The HTML of the report.
 
     Args:
       results: what was measured.
-      published: tables of others, shown apart from ours and marked as theirs.
+      shown: its tables.
       pictures: the folder OUT that pictures of points were written below; only those that are there are shown.
       title: of the page.
     """
@@ -35,8 +35,7 @@ def make_page(results: Results, published: Sequence[Table], pictures: Path, titl
         "TITLE": html.escape(title),
         "SUMMARY": html.escape(_summary(results)),
         "STYLE": style,
-        "TABLES": "".join(map(tables.page, tables.tables(results))),
-        "PUBLISHED": "".join(tables.page(table, theirs=True) for table in published),
+        "TABLES": "".join(map(tables.page, shown)),
         "PICTURES": _pictures(results, pictures),
         # "<" could end the script element.
         "DATA": json.dumps(_data(results), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.curve import BDRate, bpp_at_quality, quality_at_bpp
 from cbvc_jax.evaluation.report.curves import SHORT, Metric, Point, Results
+from cbvc_jax.markdown import table as tabled
 
 POSITIONS = (0, 1, 4, 8, 15, 31, 32, 63, 95)
 NONE = "-"
@@ -17,31 +18,35 @@ NONE = "-"
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a title, a note on how to read it, a header and rows of text. The first column names the row."""
+    """A table with a title, a note on how to read it, a header and rows of text. The first column names the row.
+
+    `theirs` are the numbers of the rows whose figures others have published.
+    """
 
     title: str
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    theirs: frozenset[int] = frozenset()
 
 
 def markdown(table: Table) -> str:
     """The table in Markdown, under a heading of the second level."""
     lines = [f"## {table.title}", "", table.note, ""] if table.note else [f"## {table.title}", ""]
-    lines += [_row(table.header), "|---" * len(table.header) + "|", *map(_row, table.rows)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, tabled(table.header, table.rows)]) + "\n"
 
 
-def page(table: Table, theirs: bool = False) -> str:
-    """The table in HTML; `theirs` marks figures that others have published."""
+def page(table: Table) -> str:
+    """The table in HTML; figures that others have published look different."""
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
+    kinds = {True: ' class="theirs"', False: ""}
     body = "".join(
-        f'<tr><th scope="row">{html.escape(row[0])}</th>{"".join(f"<td>{html.escape(c)}</td>" for c in row[1:])}</tr>\n'
-        for row in table.rows
+        f"<tr{kinds[number in table.theirs]}>"
+        f'<th scope="row">{html.escape(row[0])}</th>{"".join(f"<td>{html.escape(c)}</td>" for c in row[1:])}</tr>\n'
+        for number, row in enumerate(table.rows)
     )
-    kind = ' class="theirs"' if theirs else ""
     return (
-        f"<section{kind}><h2>{html.escape(table.title)}</h2><p>{html.escape(table.note)}</p>\n"
+        f"<section><h2>{html.escape(table.title)}</h2><p>{html.escape(table.note)}</p>\n"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div></section>\n'
     )
 
@@ -66,7 +71,7 @@ def _bd_rates(results: Results) -> Table:
             found = [[results.bd_rate(clip, series, metric) for metric in metrics] for clip in clips]
             rows += [(series, clip, *map(_bd_cell, cells)) for clip, cells in zip(clips, found, strict=True)]
             if len(clips) > 1:
-                means = (_bd_mean([cells[i] for cells in found]) for i in range(len(metrics)))
+                means = (bd_mean([cells[i] for cells in found]) for i in range(len(metrics)))
                 rows.append((series, f"mean of {dataset}", *means))
     return Table(
         f"BD-rate against {results.baseline}",
@@ -85,7 +90,8 @@ def _bd_cell(found: BDRate | str) -> str:
     return next((short for words, short in reasons.items() if words in found), NONE)
 
 
-def _bd_mean(found: list[BDRate | str]) -> str:
+def bd_mean(found: Sequence[BDRate | str]) -> str:
+    """The mean of the BD-rates that there are, as a cell of a table, and of how many clips it is."""
     known = [one.percent for one in found if isinstance(one, BDRate)]
     return f"{math.fsum(known) / len(known):+.1f} % ({len(known)} of {len(found)} clips)" if known else NONE
 
@@ -129,9 +135,12 @@ def _rates(results: Results) -> Table:
                     cells.append(_at_rate(results.curve(clip, baseline, metric), record["bpp"], metric))
             if baseline:
                 curve = results.curve(clip, baseline, metrics[0])
-                cells.append(_at_quality(curve, record["mean"]["psnr_rgb_db"]))
+                cells.append(at_quality(curve, record["mean"]["psnr_rgb_db"]))
             rows.append(tuple(cells))
     note = "bpp is 8 x the size of the file over all pixels. Quality is the mean over the frames."
+    thinned = {r["lpips_every"] for r in results.records() if r.get("lpips_every", 1) > 1}
+    if thinned:
+        note += f" LPIPS: over one frame in {' or '.join(map(str, sorted(thinned)))}."
     if baseline:
         header.append(f"bpp of {baseline} at our PSNR")
         note += (
@@ -149,7 +158,8 @@ def _at_rate(curve: list[Point], bpp: float, metric: Metric) -> str:
     return metric.text(value if metric.higher else -value)
 
 
-def _at_quality(curve: list[Point], quality: float) -> str:
+def at_quality(curve: list[Point], quality: float) -> str:
+    """The rate at which a curve has a quality, as a cell of a table."""
     try:
         return f"{bpp_at_quality([p.bpp for p in curve], [p.quality for p in curve], quality):.4f}"
     except (UsageError, TypeError):
@@ -205,7 +215,3 @@ def _speed_rows(results: Results, series: str) -> Iterator[tuple[str, ...]]:
             *speeds,
             " to ".join(map(str, dict.fromkeys((jobs[0], jobs[-1])))),
         )
-
-
-def _row(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
