@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("input", metavar="IN", help=".cbv file, or - for standard input")
     parser.add_argument("output", metavar="OUT", help=".mp4, .mkv, .y4m, .png (numbered), folder/, or - for Y4M")
     parser.add_argument("--model", help="name or folder of the model (default: the installed one it names)")
-    parser.add_argument("--backend", help="jax, jax-export, tensorflow, onnxruntime, openvino, litert or iree")
+    parser.add_argument("--backend", help="jax, jax-export, tensorflow, onnxruntime, openvino, wasm, litert or iree")
     parser.add_argument("--export", metavar="DIR", help="what the backend runs (default: made with cbvc export, kept)")
     parser.add_argument("--from", dest="start", type=seconds, default=Fraction(0), metavar="T", help="begin at T s")
     parser.add_argument("--frames", type=int, help="decode no more than this")

@@ -62,6 +62,7 @@ VARIANTS = {
         Variant("tensorflow", "tensorflow"),
         Variant("onnxruntime", "onnxruntime"),
         Variant("openvino", "openvino"),
+        Variant("wasm", "wasm"),
         Variant("litert", "litert"),
         Variant("iree", "iree"),
         Variant("jax-bfloat16", "jax", exact=False, rounded_to="bfloat16"),

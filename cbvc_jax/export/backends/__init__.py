@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import os
+import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -61,12 +64,14 @@ class Backend:
     def installed(self) -> bool:
         return is_installed(self.package)
 
+    @property
+    def how_to_install(self) -> str:
+        return f"pip install 'cbvc-jax[{self.extra}]'"
+
     def check(self) -> None:
         """Returns nothing; UsageError if the runtime is not installed."""
         if not self.installed:
-            raise UsageError(
-                f"backend '{self.name}' needs the package {self.package}: pip install 'cbvc-jax[{self.extra}]'"
-            )
+            raise UsageError(f"backend '{self.name}' needs the package {self.package}: {self.how_to_install}")
 
     def load(self, folder: Path, manifest: Manifest) -> Steps:
         """The steps of the export in `folder`; UsageError if the runtime is not installed or runs another format."""
@@ -77,6 +82,27 @@ class Backend:
         return module.load(folder, manifest)
 
 
+@dataclasses.dataclass(frozen=True)
+class NodeBackend(Backend):
+    """A runtime that is a package of npm; it takes `node` on the path, too."""
+
+    version: str = ""
+
+    @property
+    def installed(self) -> bool:
+        return shutil.which("node") is not None and (node_folder() / "node_modules" / self.package).is_dir()
+
+    @property
+    def how_to_install(self) -> str:
+        node = "" if shutil.which("node") else "install Node.js 20 or later (its command is node), then "
+        return f"{node}npm install --prefix {shlex.quote(str(node_folder()))} {self.package}@{self.version}"
+
+
+def node_folder() -> Path:
+    """The folder that npm installs into: $CBVC_NODE, or one in the user's cache."""
+    return Path(os.environ.get("CBVC_NODE") or cache_folder() / "node").absolute()
+
+
 BACKENDS = {
     backend.name: backend
     for backend in (
@@ -84,6 +110,7 @@ BACKENDS = {
         Backend("tensorflow", "savedmodel", "tensorflow", "tensorflow"),
         Backend("onnxruntime", "onnx", "onnxruntime", "onnx"),
         Backend("openvino", "onnx", "openvino", "openvino"),
+        NodeBackend("wasm", "onnx", "onnxruntime-web", "onnx", version="1.30.0"),
         Backend("litert", "tflite", "ai_edge_litert", "litert", any_size=False),
         Backend("iree", "iree", "iree.runtime", "iree", any_size=False),
     )
@@ -115,8 +142,8 @@ def default_backend(folder: str | Path) -> str:
     for backend in able:
         if backend.installed:
             return backend.name
-    extras = " or ".join(f"pip install 'cbvc-jax[{b.extra}]'" for b in able)
-    raise UsageError(f"{folder} is in format {manifest.format}, for which no backend is installed: {extras}")
+    ways = " or ".join(b.how_to_install for b in able)
+    raise UsageError(f"{folder} is in format {manifest.format}, for which no backend is installed: {ways}")
 
 
 class ExportedDecoder:
