@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+import cbvc_jax
 from cbvc_jax.bitstream import StreamReader
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.export.backends import BACKENDS, exported_model, to_8bit
@@ -43,14 +45,38 @@ class Variant:
       backend: "jax", or a key of `BACKENDS`.
       exact: computes in float32 with the model's own parameters, so that the tolerances hold.
       rounded_to: type that parameters are rounded to, JAX only.
+      devices: that share each frame, JAX only (`cbvc_jax.export.backends.jax.load`).
       xla_flags: for the process.
+      python_in: environment variable with the command of the Python to run it in, on another kind of machine; the
+        variant is there if that is set.
     """
 
     name: str
     backend: str
     exact: bool = True
     rounded_to: str | None = None
+    devices: int = 1
     xla_flags: str = ""
+    python_in: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        if self.python_in is not None:
+            return bool(os.environ.get(self.python_in))
+        return self.backend == "jax" or BACKENDS[self.backend].installed
+
+    @property
+    def python(self) -> list[str]:
+        """The command of the Python that the variant runs in; UsageError if the variable that names it is not set."""
+        if self.python_in is None:
+            return [sys.executable]
+        command = shlex.split(os.environ.get(self.python_in, ""))
+        if not command:
+            raise UsageError(
+                f"variant '{self.name}' needs {self.python_in}, the command of a Python there: "
+                "tests/export/aarch64_python.sh prepares one"
+            )
+        return command
 
 
 VARIANTS = {
@@ -58,6 +84,8 @@ VARIANTS = {
     for variant in (
         Variant("jax", "jax"),
         Variant("jax-sse4.2", "jax", xla_flags="--xla_cpu_max_isa=SSE4_2"),
+        Variant("jax-8-devices", "jax", devices=8, xla_flags="--xla_force_host_platform_device_count=8"),
+        Variant("jax-aarch64", "jax-export", python_in="CBVC_AARCH64_PYTHON"),
         Variant("jax-export", "jax-export"),
         Variant("tensorflow", "tensorflow"),
         Variant("onnxruntime", "onnxruntime"),
@@ -136,7 +164,7 @@ COLUMNS = (
 
 def available() -> list[str]:
     """Names of the variants whose backends are installed."""
-    return [v.name for v in VARIANTS.values() if v.backend == "jax" or BACKENDS[v.backend].installed]
+    return [v.name for v in VARIANTS.values() if v.installed]
 
 
 def crosscheck(
@@ -179,6 +207,7 @@ def crosscheck(
                 "stream": str(stream),
                 "backend": variant.backend,
                 "rounded_to": variant.rounded_to,
+                "devices": variant.devices,
                 "model": str(loaded.path),
                 "frames": frames,
                 "out": str(out),
@@ -210,7 +239,10 @@ def _run(variant: Variant, job: dict[str, Any]) -> dict[str, Any]:
     environment = dict(os.environ)
     if variant.xla_flags:
         environment["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {variant.xla_flags}".strip()
-    command = [sys.executable, "-m", "cbvc_jax.export.worker", json.dumps(job)]
+    if variant.python_in is not None:
+        # It has packages of its own, but not this one.
+        environment["PYTHONPATH"] = str(Path(cbvc_jax.__file__).parents[1])
+    command = [*variant.python, "-m", "cbvc_jax.export.worker", json.dumps(job)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

@@ -1,6 +1,6 @@
 """One decoding of the cross-check, in a process of its own: `python -m cbvc_jax.export.worker JSON`.
 
-The argument: {"stream", "backend", "export" or "model", "rounded_to", "frames", "out"}. Writes unrounded frames to
+The argument: {"stream", "backend", "export" or "model", "rounded_to", "devices", "frames", "out"}. Writes unrounded frames to
 `out` (float32, frame after frame), and prints one line of JSON: frames, indices_sha256, load_s, decode_s, peak_bytes.
 """
 
@@ -57,7 +57,7 @@ def _load(job: dict[str, Any]) -> Steps:
     if job["backend"] == "jax":
         from cbvc_jax.export.backends import jax
 
-        return jax.load(job["model"], job["rounded_to"])
+        return jax.load(job["model"], job["rounded_to"], job["devices"])
     folder = Path(job["export"])
     return get_backend(job["backend"]).load(folder, read_manifest(folder))
 
