@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cbvc_jax.cli.arguments import check_frames
+from cbvc_jax.errors import UsageError
 
 
 def add_parser(subparsers: Any) -> None:
@@ -28,12 +29,16 @@ def run(args: argparse.Namespace) -> int:
     """Prints a table and returns 0 if every float32 backend is within the tolerances, 1 if not."""
     check_frames(args.frames)
     from cbvc_jax.cli.input import open_input
+    from cbvc_jax.evaluation.clips import find_clips
     from cbvc_jax.export.parity import COLUMNS, crosscheck
     from cbvc_jax.export.report import Report
     from cbvc_jax.markdown import head, row
 
     with open_input(args.stream):
         pass
+    source, *others = find_clips([args.source]) if args.source else [None]
+    if others:
+        raise UsageError(f"--source {args.source}: a folder with several videos; give the one that was encoded")
     report = Report(args.stream) if args.report else None
     if not args.json:
         print(head(COLUMNS), flush=True)
@@ -41,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         args.stream,
         args.backends,
         model=args.model,
-        source=args.source,
+        source=source.rgb if source else None,
         frames=args.frames,
         tell=lambda parity: None if args.json else print(row(parity.cells()), flush=True),
         difference=report.add_difference if report else None,

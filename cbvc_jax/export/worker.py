@@ -1,7 +1,8 @@
 """One decoding of the cross-check, in a process of its own: `python -m cbvc_jax.export.worker JSON`.
 
-The argument: {"stream", "backend", "export" or "model", "rounded_to", "devices", "frames", "out"}. Writes unrounded frames to
-`out` (float32, frame after frame), and prints one line of JSON: frames, indices_sha256, load_s, decode_s, peak_bytes.
+The argument: {"stream", "backend", "export" or "model", "rounded_to", "devices", "frames", "out"}. Writes unrounded
+frames to `out` (float32, frame after frame), and prints one line of JSON: frames, indices_sha256, load_s, fps and
+peak_bytes.
 """
 
 from __future__ import annotations

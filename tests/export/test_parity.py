@@ -10,7 +10,8 @@ import pytest
 from cbvc_jax.cli.main import main
 from cbvc_jax.errors import UsageError
 from cbvc_jax.export import parity
-from cbvc_jax.export.parity import Variant, crosscheck
+from cbvc_jax.export.parity import crosscheck
+from cbvc_jax.export.variants import REFERENCE, Variant
 
 
 @pytest.fixture(autouse=True)
@@ -47,16 +48,14 @@ def test_a_difference_of_two_levels_fails():
     reference = np.full((2, 4, 4, 3), 100.0, np.float32)
     ours = reference.copy()
     ours[1, 0, 0, 0] += 1.6
-    first, _ = parity._compare(parity.REFERENCE, told, reference, reference, None, [])
+    first, _ = parity._compare(REFERENCE, told, reference, reference, [], [])
     assert first.passed
-    worse, frame = parity._compare(Variant("x", "jax"), told, ours, reference, None, [first])
+    worse, frame = parity._compare(Variant("x", "jax"), told, ours, reference, [], [first])
     assert (worse.passed, worse.worst_8bit, frame) == (False, 2, 1)
     np.testing.assert_allclose(worse.worst, 1.6, rtol=1e-6)
     np.testing.assert_allclose(worse.rms_by_frame, [0.0, 1.6 / np.sqrt(48)], rtol=1e-6)
     np.testing.assert_allclose(worse.equal_share, 1 - 1 / 96)
-    other, _ = parity._compare(
-        Variant("x", "jax"), {**told, "indices_sha256": "b"}, reference, reference, None, [first]
-    )
+    other, _ = parity._compare(Variant("x", "jax"), {**told, "indices_sha256": "b"}, reference, reference, [], [first])
     assert other.passed is False
 
 
