@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from cbvc_jax.cli.main import main
-from cbvc_jax.errors import UsageError
+from cbvc_jax.errors import UsageError, VideoError
 from cbvc_jax.export import parity
-from cbvc_jax.export.parity import crosscheck
+from cbvc_jax.export.parity import ParityError, crosscheck
 from cbvc_jax.export.variants import REFERENCE, Variant
 
 
@@ -62,3 +65,62 @@ def test_a_difference_of_two_levels_fails():
 def test_backends_that_do_not_exist(mini, stream):
     with pytest.raises(UsageError, match="no backend 'abacus'"):
         crosscheck(stream, ["abacus"], model=str(mini.path))
+
+
+def test_the_source_is_what_was_encoded(mini, stream, moving):
+    source = moving(5, 50, 70)
+    (found,) = crosscheck(stream, ["jax"], model=str(mini.path), source=lambda: iter(source))
+    assert 3.0 < found.source_psnr_db < 40.0
+    # Frames of 50 lines are too small for it.
+    assert found.source_ms_ssim is None
+    with pytest.raises(VideoError, match="70x51"):
+        crosscheck(stream, ["jax"], model=str(mini.path), source=lambda: iter(moving(5, 51, 70)))
+
+
+def test_another_python_decodes_and_one_that_fails_does_not_keep_the_others_back(mini, stream, monkeypatch):
+    monkeypatch.delenv("CBVC_AARCH64_PYTHON", raising=False)
+    with pytest.raises(UsageError, match=r"needs CBVC_AARCH64_PYTHON.*aarch64_python\.sh"):
+        crosscheck(stream, ["jax-aarch64"], model=str(mini.path))
+    monkeypatch.setenv("CBVC_AARCH64_PYTHON", sys.executable)
+    _, there = crosscheck(stream, ["jax-aarch64"], model=str(mini.path), frames=1)
+    assert (there.variant, there.passed) == ("jax-aarch64", True)
+    monkeypatch.setenv("CBVC_AARCH64_PYTHON", "/bin/false")
+    told = []
+    names = ["jax-aarch64", "jax-bfloat16"]
+    with pytest.raises(ParityError, match=r"^jax-aarch64 failed with status 1"):
+        crosscheck(stream, names, model=str(mini.path), frames=1, tell=lambda p: told.append(p.variant))
+    assert told == ["jax", "jax-bfloat16"]
+
+
+SHARDED = """
+import sys
+import jax, numpy as np
+from cbvc_jax.export.backends.jax import sharded_step
+from cbvc_jax.export.steps import make_step, step_arguments
+from cbvc_jax.weights import load_model
+model = load_model(sys.argv[1])
+shapes = step_arguments(model, "low", (128, 128)).values()
+rng = np.random.default_rng(0)
+values = [
+    rng.normal(size=s.shape).astype(s.dtype) if s.dtype == np.float32 else rng.integers(0, 2, s.shape, s.dtype)
+    for s in shapes
+]
+one = jax.jit(make_step(model, "low")).lower(*shapes).compile()
+eight = sharded_step(model, "low", 8).lower(*shapes).compile()
+x_hat, y_hat = eight(*values)
+assert {s.data.shape[1] for s in y_hat.addressable_shards} == {2} and len(x_hat.sharding.device_set) == 8
+print(eight.cost_analysis()["flops"] / one.cost_analysis()["flops"])
+print("collective-permute(" in eight.as_text() or "collective-permute-start(" in eight.as_text())
+print(np.abs(np.asarray(x_hat) - np.asarray(one(*values)[0])).max())
+"""
+
+
+def test_eight_devices_share_the_work(mini):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-c", SHARDED, str(mini.path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    share, exchanged, difference = done.stdout.split()
+    assert float(share) < 0.6
+    assert exchanged == "True"
+    assert float(difference) < 0.05

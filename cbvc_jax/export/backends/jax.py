@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.export.backends import Steps, as_steps
-from cbvc_jax.export.manifest import REFERENCE_NAME
+from cbvc_jax.export.manifest import REFERENCE_NAMES
 from cbvc_jax.export.steps import make_step, step_arguments, step_kinds
 from cbvc_jax.weights import Model, load_model
 
@@ -51,5 +51,5 @@ def sharded_step(model: Model, kind: str, devices: int) -> jax.stages.Wrapped:
     # Latents have 8 rows for each 64 of the padded frame, so that eight devices always get whole ones.
     rows, whole = NamedSharding(mesh, PartitionSpec(None, "rows")), NamedSharding(mesh, PartitionSpec())
     names = step_arguments(model, kind, None)
-    shardings = tuple(rows if name == REFERENCE_NAME else whole for name in names)
+    shardings = tuple(rows if name == REFERENCE_NAMES[0] else whole for name in names)
     return jax.jit(make_step(model, kind), in_shardings=shardings, out_shardings=(rows, rows))
