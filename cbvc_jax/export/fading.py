@@ -4,8 +4,8 @@
                    '-- + noise --> predicted, predicted, ...   y_hat of each, and how far it is from the one above
 
 Backends differ by a rounding in every frame, and a predicted frame takes over what the one before differs by. If r(t)
-is the share of a difference that is left after t frames, then what has gathered after any number of frames is no more
-than r(0) + r(1) + ... times what a single frame brings: that sum bounds the drift.
+is the share of a small difference that is left after t frames, then r(0) + r(1) + ... is how many times what a single
+frame brings can have gathered: the sum bounds the drift while differences are small. Where r grows, nothing does.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fading: {error}", file=sys.stderr)
         return 1
     rows = [(str(t), f"{left[t]:.1e}") for t in (*(t for t in POSITIONS if t < len(left) - 1), len(left) - 1)]
-    note = f"The sum over all {len(left)} frames: {math.fsum(left):.2f} times what a single frame brings."
+    note = f"The sum over {len(left)} frames: {math.fsum(left):.2f} times what a single frame brings."
     print(
         markdown(
             Table(f"Fading in {args.stream.name}", note, ("frames later", "share left (RMS of y_hat)"), tuple(rows))
