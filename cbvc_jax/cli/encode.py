@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cbvc_jax.weights import Model
 
 DEFAULT_RATE = "high"
+LONG_GOP = 128
+"""Frames from one keyframe to the next, beyond which the user is told what may come of it."""
 TOLERANCE = 0.03
 """A target missed by more than this share is told to the user."""
 
@@ -88,6 +90,11 @@ def run(args: argparse.Namespace) -> int:
                 raise VideoError(f"{args.input} holds no frames; nothing was written")
         for text in video.notes:
             note(text)
+        if args.gop > LONG_GOP and coded > LONG_GOP:
+            note(
+                f"over {LONG_GOP} and more frames without a keyframe, other machines may come to show other pictures "
+                "than this one does (docs/decode_anywhere.md, Drift); a smaller --gop ends that"
+            )
         if control is not None and abs(control.ratio - 1.0) > TOLERANCE:
             note(f"the stream has {control.ratio:.2f} times the bits that were asked for: {_why(control)}")
     return 0

@@ -105,6 +105,16 @@ def test_a_cut_begins_a_gop_and_a_quality_skips_what_stands_still(cbvc, tmp_path
     assert all(r.skip is None for r in records("--no-cuts"))
 
 
+def test_a_long_way_without_a_keyframe_is_told(cbvc, tmp_path):
+    (tmp_path / "long").mkdir()
+    for i in range(130):
+        Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / "long" / f"{i:03}.png")
+    command = ("encode", tmp_path / "long", tmp_path / "long.cbv", "--model", "random", "--no-cuts", "--gop")
+    assert "128 and more frames without a keyframe" in cbvc(*command, "1000").err
+    assert cbvc(*command, "64").err == ""
+    assert cbvc(*command, "1000", "--frames", "100").err == ""
+
+
 def test_decode_writes_pictures_and_y4m(cbvc, tmp_path, stream):
     (tmp_path / "folder").mkdir()
     assert cbvc("decode", stream, tmp_path / "folder").status == 0
