@@ -67,6 +67,7 @@ def test_backends_that_do_not_exist(mini, stream):
         crosscheck(stream, ["abacus"], model=str(mini.path))
 
 
+@pytest.mark.slow
 def test_the_source_is_what_was_encoded(mini, stream, moving):
     source = moving(5, 50, 70)
     (found,) = crosscheck(stream, ["jax"], model=str(mini.path), source=lambda: iter(source))
@@ -77,6 +78,7 @@ def test_the_source_is_what_was_encoded(mini, stream, moving):
         crosscheck(stream, ["jax"], model=str(mini.path), source=lambda: iter(moving(5, 51, 70)))
 
 
+@pytest.mark.slow
 def test_another_python_decodes_and_one_that_fails_does_not_keep_the_others_back(mini, stream, monkeypatch):
     monkeypatch.delenv("CBVC_AARCH64_PYTHON", raising=False)
     with pytest.raises(UsageError, match=r"needs CBVC_AARCH64_PYTHON.*aarch64_python\.sh"):

@@ -70,7 +70,7 @@ def test_a_step_that_is_not_finite_changes_nothing(config, frames):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("length", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_gradient_that_is_too_long_is_skipped_where_frames_follow_each_other(config, frames, length):
     config.max_norm = 1e-9
     step = make_step(ml_collections.FrozenConfigDict(config), "high")
