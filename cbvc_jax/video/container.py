@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.error import FFmpegError
@@ -62,16 +63,16 @@ class Container:
     @property
     def time_base(self) -> Fraction:
         """Seconds a tick of the frames' `pts`."""
-        return self.stream.time_base or Fraction(1, 90000)
+        return _fraction(self.stream.time_base) or Fraction(1, 90000)
 
     @property
     def frame_rate(self) -> Fraction | None:
         """Frames a second: the nominal rate if the average is within 2 % of it, else the average; None if unknown."""
-        average, nominal = self.stream.average_rate, self.stream.guessed_rate
+        average, nominal = _fraction(self.stream.average_rate), _fraction(self.stream.guessed_rate)
         if average and nominal and abs(nominal / average - 1) < Fraction(2, 100):
-            return Fraction(nominal)
+            return nominal
         rate = average or nominal
-        return Fraction(rate) if rate and rate > 0 else None
+        return rate if rate and rate > 0 else None
 
     @property
     def frame_count(self) -> int | None:
@@ -193,9 +194,14 @@ def _color(container: Container, first: AvFrame, wanted: Wanted) -> decoded.Fram
 def _note_geometry(container: Container, first: AvFrame) -> None:
     if first.interlaced_frame:
         container.notes.append("the video is interlaced; its two fields are coded woven together, as one frame")
-    aspect = container.stream.sample_aspect_ratio
+    aspect = _fraction(container.stream.sample_aspect_ratio)
     if aspect and abs(aspect - 1) > MAX_ASPECT_ERROR:
         container.notes.append(f"the pixels are not square (aspect {aspect}); they are coded as they are stored")
+
+
+def _fraction(ratio: Any) -> Fraction | None:
+    """A ratio as PyAV gives it, a Fraction or from version 19 on a type of its own; None where there is none."""
+    return Fraction(ratio.numerator, ratio.denominator) if ratio is not None and ratio.denominator else None
 
 
 def _is_cover(stream: VideoStream) -> bool:
