@@ -11,7 +11,8 @@ import pytest
 
 from cbvc_jax.bitstream import StreamWriter
 from cbvc_jax.codec import Encoder, stream_header
-from cbvc_jax.export.write import FORMATS, write_export
+from cbvc_jax.export.backends import BACKENDS
+from cbvc_jax.export.write import write_export
 from cbvc_jax.model import init_params
 from cbvc_jax.video import VideoInfo
 from cbvc_jax.weights import Model, load_model, save_model
@@ -52,11 +53,12 @@ def stream(tmp_path_factory, mini, moving) -> Path:
 def exported(tmp_path_factory, mini):
     """exported(format): the folder of the mini model in that format, made once."""
     made: dict[str, Path] = {}
+    any_size = {backend.format: backend.any_size for backend in BACKENDS.values()}
 
     def make(format: str) -> Path:
         if format not in made:
             folder = tmp_path_factory.mktemp("exports") / format
-            write_export(mini, folder, format, None if FORMATS[format].any_size else SIZE)
+            write_export(mini, folder, format, None if any_size[format] else SIZE)
             made[format] = folder
         return made[format]
 

@@ -107,7 +107,8 @@ BACKENDS = {
     backend.name: backend
     for backend in (
         Backend("jax-export", "stablehlo", "jax", "export"),
-        Backend("tensorflow", "savedmodel", "tensorflow", "tensorflow"),
+        # One for any size checks shapes in a way that TensorFlow up to 2.21 cannot read from JAX 0.11 and later.
+        Backend("tensorflow", "savedmodel", "tensorflow", "tensorflow", any_size=False),
         Backend("onnxruntime", "onnx", "onnxruntime", "onnx"),
         Backend("openvino", "onnx", "openvino", "openvino"),
         NodeBackend("wasm", "onnx", "onnxruntime-web", "onnx", version="1.30.0"),
