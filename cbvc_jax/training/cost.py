@@ -25,7 +25,7 @@ from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.configuration import check_fields
 from cbvc_jax.training.sharding import single
-from cbvc_jax.training.state import config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.state import Config, config_preset, empty_reference, init_state, phases
 from cbvc_jax.training.step import make_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Training configuration, e.g. configs/tiny.py.")
@@ -35,7 +35,7 @@ STEPS = flags.DEFINE_integer("steps", 5, "Steps to time, after one that is not."
 MIB = float(1 << 20)
 
 
-def changed(config: ml_collections.ConfigDict, changes: str) -> ml_collections.FrozenConfigDict:
+def changed(config: ml_collections.ConfigDict, changes: str) -> Config:
     """A copy of `config` with `changes`, as in "accumulate=2,compute=bfloat16"; UsageError for what it cannot take."""
     copy = config.copy_and_resolve_references()
     for change in filter(None, changes.split(",")):
@@ -52,7 +52,7 @@ def changed(config: ml_collections.ConfigDict, changes: str) -> ml_collections.F
     return ml_collections.FrozenConfigDict(copy)
 
 
-def measure(config: ml_collections.FrozenConfigDict, steps: int) -> tuple[float, float, float]:
+def measure(config: Config, steps: int) -> tuple[float, float, float]:
     """(MiB of temporary arrays, median milliseconds a step, seconds of compilation) in the last phase of `config`."""
     phase, layout = phases(config)[-1], single()
     state = init_state(config).replace(y_ref=empty_reference(config_preset(config), phase))
