@@ -171,6 +171,11 @@ def _picture(preset: Preset, size: tuple[int, int], params, y_hat):
     return to_8bit(x_hat[0, : size[0], : size[1]])
 
 
+def _batched(maps: IndexMaps) -> list[UInt16[np.ndarray, "1 rows cols g"]]:
+    """Indices as the programs take them."""
+    return [i.transpose(1, 2, 0)[None] for i in maps]
+
+
 @jax.jit
 def _block_errors(frame: UInt8[Array, "h w 3"], shown: UInt8[Array, "h w 3"]) -> Float[Array, "rows cols"]:
     """Squared error in each block of 16x16 pixels, in 8-bit levels, mean over R, G and B."""
@@ -217,7 +222,7 @@ class Encoder:
         self._position = 0
         self._y_ref: Array | None = None
         self._shown: Array | None = None
-        self._last: tuple[str, IndexMaps | None] = KEYFRAME, None
+        self._last: tuple[str, IndexMaps] = KEYFRAME, ()
 
     def push(
         self, frame: Frame, *, rate: str | None = None, keyframe: bool = False, chances: GetChances | None = None
@@ -242,21 +247,20 @@ class Encoder:
             self._position, self._y_ref, kind = 0, None, KEYFRAME
         else:
             kind = rate or self.rate
-        indices, bits = self._search(frame, kind, chances)
+        indices, likely = self._search(frame, kind, chances)
         y_hat = self._programs.restore(indices, self._y_ref, kind)
         maps: IndexMaps = tuple(np.asarray(i)[0].transpose(2, 0, 1) for i in indices)
         skip = None
         if self._skips:
             shown = self._programs.picture(y_hat)
             if kind != KEYFRAME:
-                skip = self._skipped(frame, shown, bits)
+                skip = self._skipped(frame, shown, 0.0 if likely is None else block_bits(likely, maps))
             if skip is not None:
                 maps = fill_skipped(maps, skip, self._last[1] if self._last[0] == kind else None)
-                filled = [i.transpose(1, 2, 0)[None] for i in maps]
-                y_hat = self._programs.restore(filled, self._y_ref, kind, skip)
+                y_hat = self._programs.restore(_batched(maps), self._y_ref, kind, skip)
                 shown = self._programs.picture(y_hat)
             self._shown = shown
-        self._y_ref, self._last = y_hat, (kind, None if kind == KEYFRAME else maps)
+        self._y_ref, self._last = y_hat, (kind, maps)
         self._position += 1
         return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps, skip)
 
@@ -266,19 +270,19 @@ class Encoder:
         skip = stay <= (coded + self.price * bits if self.price else coded * (1.0 + LEAST_GAIN))
         return skip if skip.any() else None
 
-    def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], np.ndarray | float]:
-        """(indices of each stage, bits that each block takes; 0 where bits have no price)."""
+    def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], list[Chances] | None]:
+        """(indices of each stage, their chances; None where bits have no price)."""
         programs, y_ref = self._programs, self._y_ref
         if self.price and chances is None:
             raise UsageError("a price needs the chances of indices: pass the `chances` of the stream's writer")
         likely = chances(kind) if self.price and chances else None
         if likely is None:
-            return programs.search(frame, y_ref, kind), 0.0
+            return programs.search(frame, y_ref, kind), None
         if kind not in self._sensitivity:
             nearest = programs.search(frame, y_ref, kind)
             self._sensitivity[kind] = np.asarray(programs.sensitivity(nearest, y_ref, kind))
-        indices = programs.search(frame, y_ref, kind, index_costs(likely, self.price, self._sensitivity[kind]))
-        return indices, block_bits(likely, [np.asarray(i)[0].transpose(2, 0, 1) for i in indices])
+        costs = index_costs(likely, self.price, self._sensitivity[kind])
+        return programs.search(frame, y_ref, kind, costs), likely
 
     def reconstruction(self) -> Frame:
         """The last frame as a decoder will show it, uint8 [height, width, 3]."""
@@ -312,8 +316,7 @@ class Decoder:
             self._y_ref = None
         elif self._y_ref is None:
             raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
-        maps = [i.transpose(1, 2, 0)[None] for i in indices]
-        self._y_ref = self._programs.restore(maps, self._y_ref, rate, skip)
+        self._y_ref = self._programs.restore(_batched(indices), self._y_ref, rate, skip)
         return self._programs.picture(self._y_ref) if show else None
 
 

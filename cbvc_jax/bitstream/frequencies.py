@@ -47,8 +47,8 @@ class StageModel:
 
     def __init__(self, size: int):
         levels = 3 if size <= _LEFT_SIZE else 2 if size <= _PREVIOUS_SIZE else 1
-        self._indices = Counts(size, levels)
-        self._hits = Counts(2, 3) if levels == 1 else None
+        self._indices = _Counts(size, levels)
+        self._hits = _Counts(2, 3) if levels == 1 else None
         self._previous_hits: Integers | None = None
 
     def encode(
@@ -103,7 +103,7 @@ class StageModel:
         return Chances(indices, hits.reshape(shape), previous)
 
     def update(self, indices: Integers, previous: Integers | None, sent: Flags | None = None) -> None:
-        """Counts a frame."""
+        """_Counts a frame."""
         places = places_of(indices.shape, sent)
         if self._hits is None:
             self._indices.update(places.take(indices), places, places.take(previous))
@@ -122,7 +122,7 @@ class SkipModel:
     """Which blocks are skipped, in the context of the frame before and of the block on the left."""
 
     def __init__(self) -> None:
-        self._counts = Counts(2, 3)
+        self._counts = _Counts(2, 3)
         self._previous: Integers | None = None
 
     def encode(self, skip: Flags) -> tuple[Integers, Integers]:
@@ -136,7 +136,7 @@ class SkipModel:
         return self._counts.decode(decoder, places, self._previous, _SKIPS_INITIAL).astype(bool).reshape(shape)
 
     def update(self, skip: Flags | None) -> None:
-        """Counts a frame's blocks; None of them, where its record tells of none."""
+        """_Counts a frame's blocks; None of them, where its record tells of none."""
         if skip is None:
             self._previous = None
             return
@@ -199,7 +199,7 @@ def _all_places(shape: tuple[int, ...]) -> Places:
     return Places(shape, None)
 
 
-class Counts:
+class _Counts:
     """How often each symbol 0 .. K - 1 occurred, in contexts of up to three levels, each finer than the one before:
 
     the group; the symbol there in the previous frame too; the symbol on the left too. A symbol that there is not counts
@@ -244,7 +244,7 @@ class Counts:
         return np.diff(self.tables(initial), axis=1)[contexts]
 
     def update(self, symbols: Integers, places: Places, previous: Integers | None) -> None:
-        """Counts age by a sixteenth, then take in `symbols`."""
+        """_Counts age by a sixteenth, then take in `symbols`."""
         for level, contexts in enumerate(self._contexts(symbols, places, previous)):
             counts = self._counts[level]
             new = np.bincount(contexts * self._size + symbols, minlength=counts.size)

@@ -37,6 +37,9 @@ MAX_SOURCE_DB = 0.005
 TIMEOUT_S = 3600
 
 
+VERDICTS = {True: "pass", False: "FAIL", None: "loss stated"}
+
+
 class ParityError(CbvcError):
     """A backend could not decode the stream at all."""
 
@@ -87,7 +90,7 @@ class Parity:
             "" if self.source_psnr_db is None else f"{self.source_psnr_db:.4f} dB",
             "" if self.fps is None else f"{self.fps:.1f}",
             f"{self.peak_bytes / 2**20:.0f}",
-            {True: "pass", False: "FAIL", None: "loss stated"}[self.passed],
+            VERDICTS[self.passed],
         )
 
 

@@ -11,6 +11,7 @@ from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.curve import bd_rate
 from cbvc_jax.evaluation.report.tables import NONE, Table
 from cbvc_jax.export.chart import line_chart
+from cbvc_jax.export.parity import VERDICTS
 from cbvc_jax.export.report import FLOOR
 from cbvc_jax.export.variants import REFERENCE
 
@@ -18,7 +19,6 @@ Point = dict[str, Any]
 """As `cbvc_jax.export.tables.Points` keeps it: a stream's settings, rate, and results by variant."""
 POSITIONS = (0, 1, 2, 4, 8, 16, 31, 63, 95, 127, 255, 511, 1000)
 METRICS = {"PSNR": "source_psnr_db", "MS-SSIM": "source_ms_ssim"}
-VERDICTS = {True: "pass", False: "FAIL", None: "loss stated"}
 
 
 def summarise(points: Sequence[Point], names: Sequence[str]) -> list[Table]:
