@@ -60,6 +60,9 @@ def get_config() -> ml_collections.ConfigDict:
     # Weight of the distortion of D(E(x)), latents that no quantiser has touched, in a chunk's first and last frame.
     # With it, more of y in y_hat always means a better picture: predicted frames add to each other. The paper: 0.
     config.autoencoding = 0.0
+    # Weight of ln(growth / 0.9) where positive; growth: how many times larger a small difference of y_ref is in y_hat.
+    # With it what another backend rounds otherwise fades from frame to frame; without it, it may grow. The paper: 0.
+    config.fading = 0.0
     # Share of the gradient that goes from a predicted frame to the one before. Below 1, chains do not explode.
     config.reference_gradient = 1.0
     # Largest global norm of the gradient.

@@ -20,6 +20,7 @@ from jaxtyping import UInt8
 from cbvc_jax.data.raw import open_raw
 from cbvc_jax.errors import CbvcError, VideoError
 from cbvc_jax.video import open_video
+from cbvc_jax.video.atomic import write_whole
 from cbvc_jax.video.cuts import CutDetector
 from cbvc_jax.video.reader import RAW_SUFFIX, VIDEO_SUFFIXES
 
@@ -97,7 +98,7 @@ def _cached_shots(file: Path, cache: Path) -> list[Frames]:
             fresh = cache / f"{key}.{os.getpid()}.part.npy"
             np.save(fresh, shot)
             fresh.replace(cache / f"{key}.{count - 1}.npy")
-        done.write_text(f"{count}\n")
+        write_whole(done, f"{count}\n")
     return [np.load(cache / f"{key}.{i}.npy", mmap_mode="r") for i in range(int(done.read_text()))]
 
 

@@ -27,7 +27,7 @@ from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.program import bf16_flops, collectives
 from cbvc_jax.training.sharding import Layout, make_layout, single
-from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.state import Config, TrainState, empty_carry, init_state, phases
 from cbvc_jax.training.step import make_step
 from cbvc_jax.video.atomic import write_whole
 
@@ -65,7 +65,7 @@ def abstract_arguments(config: Config, layout: Layout) -> tuple[TrainState, Any,
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
     state = jax.eval_shape(
-        lambda: init_state(config).replace(y_ref=empty_reference(config_preset(config), phase))  # pyright: ignore
+        lambda: init_state(config).replace(carry=empty_carry(config, phase))  # pyright: ignore
     )
     state = jax.tree.map(shaped, state, layout.of_state(state))
     shape = (phase.batch, phase.frames, phase.crop, phase.crop, 3)
@@ -111,7 +111,7 @@ def analyse(config: Config, topology: str, utilisation: float) -> dict[str, floa
         "parameters": _chip_bytes(state.params),
         "moments": _chip_bytes(state.opt_state),
         "codebooks": _chip_bytes((state.codebooks, state.averages)),
-        "batch_and_reference": _chip_bytes((arguments[1], state.y_ref)),
+        "batch_and_reference": _chip_bytes((arguments[1], state.carry)),
         "temporary": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
         "peak": peak,

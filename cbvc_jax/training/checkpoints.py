@@ -18,7 +18,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from cbvc_jax.errors import CbvcError
 from cbvc_jax.training.sharding import Layout, single
-from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.state import Config, TrainState, empty_carry, init_state, phases
 
 
 class CheckpointError(CbvcError):
@@ -128,7 +128,7 @@ class Checkpoints:
             if step <= start + phase.steps:
                 break
             start += phase.steps
-        return init_state(self.config).replace(y_ref=empty_reference(config_preset(self.config), phase))
+        return init_state(self.config).replace(carry=empty_carry(self.config, phase))
 
     def close(self) -> None:
         """Waits for saves under way; CheckpointError where one fails."""

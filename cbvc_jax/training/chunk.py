@@ -7,6 +7,10 @@
 
 A chunk begins with the frame that the one before ended with. It is coded as a keyframe, always; predicted frames go on
 from the last chunk's latents of it where a session goes on, so that training sees the drift of long GOPs.
+
+With `config.fading` a second decoder goes along whose y_ref differs a little: what becomes of a rounding that another
+backend made. The difference takes the direction that grows fastest, is made small again after every frame, and is
+carried on like y_ref.
 """
 
 from __future__ import annotations
@@ -25,7 +29,10 @@ from cbvc_jax.modules.quantizer import STAGES, StageCode
 from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.training.precision import compute_dtype, computing_in, rounded
 from cbvc_jax.training.sharding import ROWS, Layout, single
-from cbvc_jax.training.state import Config, config_preset
+from cbvc_jax.training.state import Carry, Config, config_preset
+
+SMALL = 1e-2
+"""A difference that is followed, as a share of the latents' RMS: small enough to behave as roundings do."""
 
 
 class Schedule(NamedTuple):
@@ -54,17 +61,20 @@ class Mode:
       reference_gradient: share of the gradient that goes from a predicted frame to the one before.
       remat: keep only latents between frames; the backward pass computes each frame's activations again.
       dtype: of activations in the networks.
+      fading: follow a small difference of y_ref through the chain.
     """
 
     unroll: bool = False
     reference_gradient: float = 1.0
     remat: bool = False
     dtype: Any = jnp.float32
+    fading: bool = False
 
 
 def mode_of(config: Config) -> Mode:
     """The mode that a configuration asks for."""
-    return Mode(config.unroll, config.reference_gradient, config.remat, compute_dtype(config.compute))
+    dtype, fading = compute_dtype(config.compute), bool(config.fading)
+    return Mode(config.unroll, config.reference_gradient, config.remat, dtype, fading)
 
 
 class Chunk(NamedTuple):
@@ -74,16 +84,21 @@ class Chunk(NamedTuple):
       x_hat: reconstructions.
       codes: by kind of frame, with a leading time axis.
       y, y_hat: latents, before and after quantisation.
+      growth: ln of how many times larger a small difference of y_ref is in y_hat, by predicted frame; 0 unless
+        followed.
+      carry: to the next chunk.
     """
 
     x_hat: Float[Array, "b t h w 3"]
     codes: dict[str, list[StageCode]]
     y: Float[Array, "b t h8 w8 c"]
     y_hat: Float[Array, "b t h8 w8 c"]
+    growth: Float[Array, "b t_minus_1"]
+    carry: Carry
 
 
 # Codes have the batch on their second axis.
-CHUNK_SPECS: Any = Chunk(ROWS, P(None, *ROWS), ROWS, ROWS)  # pyright: ignore[reportArgumentType]
+CHUNK_SPECS: Any = Chunk(ROWS, P(None, *ROWS), ROWS, ROWS, ROWS, Carry(ROWS, ROWS))  # pyright: ignore[reportArgumentType]
 
 
 def run_chunk(
@@ -91,7 +106,7 @@ def run_chunk(
     params: Params,
     codebooks: CodebookSet,
     x: Float[Array, "b t h w 3"],
-    y_ref: Float[Array, "b h8 w8 c"],
+    carry: Carry,
     rate: str,
     schedule: Schedule,
     layout: Layout | None = None,
@@ -106,10 +121,12 @@ def run_chunk(
         return _run_clips(preset, mode, *shared, *rows, rate=rate)
 
     shared = (params, codebooks, Schedule(*map(jnp.asarray, schedule)))
-    return (layout or single()).row_by_row(run, CHUNK_SPECS)(shared, (x, y_ref))
+    return (layout or single()).row_by_row(run, CHUNK_SPECS)(shared, (x, carry))
 
 
-def _run_clips(preset: Preset, mode: Mode, params, codebooks, schedule: Schedule, x, y_ref, *, rate: str) -> Chunk:
+def _run_clips(
+    preset: Preset, mode: Mode, params, codebooks, schedule: Schedule, x, carry: Carry, *, rate: str
+) -> Chunk:
     model, variables = CodecModel(preset), {"params": rounded(params, mode.dtype)}
     t = x.shape[1]
 
@@ -119,9 +136,12 @@ def _run_clips(preset: Preset, mode: Mode, params, codebooks, schedule: Schedule
     def frame_code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
         stages = schedule.stages(kind)
         codes: Any = model.apply(variables, y_now, y_ref, codebooks[kind], kind, None, stages, method="encode")
+        return codes, restored(codes, y_ref, kind)
+
+    def restored(codes: list[StageCode], y_ref: Array | None, kind: str) -> Array:
         codewords = rounded([c.codewords for c in codes], mode.dtype)
         y_hat: Any = model.apply(variables, codewords, y_ref, kind, method="restore")
-        return codes, y_hat.astype(jnp.float32)
+        return y_hat.astype(jnp.float32)
 
     def code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
         return kept(lambda y_now, y_ref: frame_code(y_now, y_ref, kind))(y_now, y_ref)
@@ -132,21 +152,41 @@ def _run_clips(preset: Preset, mode: Mode, params, codebooks, schedule: Schedule
         y = y.swapaxes(0, 1)
         key_codes, y_key = code(y[0], None, KEYFRAME)
         codes = {KEYFRAME: jax.tree.map(lambda a: a[None], key_codes)}
-        y_hat = y_key[None]
+        y_hat, growth = y_key[None], jnp.zeros((t - 1, x.shape[0]))
         if t > 1:
 
-            def predict(y_ref: Array, y_now: Array):
+            def predict(carry: Carry, y_now: Array):
+                y_ref, difference = carry
                 share = mode.reference_gradient
                 y_ref = share * y_ref + (1.0 - share) * jax.lax.stop_gradient(y_ref)
                 frame_codes, y_hat = code(y_now, y_ref, rate)
-                return y_hat, (frame_codes, y_hat)
+                growth = jnp.zeros(len(y_now))
+                if mode.fading:
+                    other = kept(lambda codes, y_ref: restored(codes, y_ref, rate))(frame_codes, y_ref + difference)
+                    growth = 0.5 * jnp.log(_energy(other - y_hat) / _energy(difference)).reshape(-1)
+                    difference = jax.lax.stop_gradient(_as_small(other - y_hat, y_hat))
+                return Carry(y_hat, difference), (frame_codes, y_hat, growth)
 
-            first = jnp.where(schedule.starts | _has_drifted(y_ref, y_key), y_key, y_ref)
-            _, (codes[rate], predicted) = jax.lax.scan(predict, first, y[1:], unroll=mode.unroll)
+            first = jnp.where(schedule.starts | _has_drifted(carry.y_ref, y_key), y_key, carry.y_ref)
+            carry = Carry(first, carry.difference)
+            if mode.fading:
+                noise = jax.random.normal(jax.random.PRNGKey(0), first.shape)
+                carry = Carry(first, _as_small(jnp.where(schedule.starts, noise, carry.difference), first))
+            carry, (codes[rate], predicted, growth) = jax.lax.scan(predict, carry, y[1:], unroll=mode.unroll)
             y_hat = jnp.concatenate([y_hat, predicted])
         y_hat = y_hat.swapaxes(0, 1)
         x_hat = _each_frame(model, variables, "picture", mode, y_hat)
-    return Chunk(x_hat.reshape(x.shape), codes, latents, y_hat)
+    carry = Carry(y_hat[:, -1], carry.difference)
+    return Chunk(x_hat.reshape(x.shape), codes, latents, y_hat, growth.swapaxes(0, 1), carry)
+
+
+def _energy(y: Float[Array, "b h w c"]) -> Float[Array, "b 1 1 1"]:
+    return jnp.sum(jnp.square(y), axis=(1, 2, 3), keepdims=True) + 1e-20
+
+
+def _as_small(difference: Float[Array, "b h w c"], y: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """The difference, scaled to SMALL of y, by RMS."""
+    return difference * jax.lax.stop_gradient(SMALL * jnp.sqrt(_energy(y) / _energy(difference)))
 
 
 def _each_frame(model: CodecModel, variables: Any, method: str, mode: Mode, frames: Array) -> Array:

@@ -25,7 +25,7 @@ from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.configuration import check_fields
 from cbvc_jax.training.sharding import single
-from cbvc_jax.training.state import Config, config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.state import Config, empty_carry, init_state, phases
 from cbvc_jax.training.step import make_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Training configuration, e.g. configs/tiny.py.")
@@ -55,7 +55,7 @@ def changed(config: ml_collections.ConfigDict, changes: str) -> Config:
 def measure(config: Config, steps: int) -> tuple[float, float, float]:
     """(MiB of temporary arrays, median milliseconds a step, seconds of compilation) in the last phase of `config`."""
     phase, layout = phases(config)[-1], single()
-    state = init_state(config).replace(y_ref=empty_reference(config_preset(config), phase))
+    state = init_state(config).replace(carry=empty_carry(config, phase))
     state = layout.place_state(state)
     shape = (phase.batch, phase.frames, phase.crop, phase.crop, 3)
     frames = layout.place(np.random.default_rng(0).integers(0, 256, shape, np.uint8), layout.rows)

@@ -22,7 +22,7 @@ from cbvc_jax.training.checkpoints import Checkpoints
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.sharding import Layout, make_layout
 from cbvc_jax.training.start import start_codebooks, start_from_model
-from cbvc_jax.training.state import Config, TrainState, config_preset, empty_reference, init_state, phases
+from cbvc_jax.training.state import Config, TrainState, empty_carry, init_state, phases
 from cbvc_jax.training.step import Metrics, make_probe, make_step
 from cbvc_jax.training.watch import Watch
 
@@ -76,7 +76,7 @@ def _run_phase(state, config, phase, start, clips, layout, watch, checkpoints, s
     batches = ClipBatches(clips, shape, config.seed + start)
     first = int(state.step) - start
     if first == 0:
-        state = state.replace(y_ref=layout.place(empty_reference(config_preset(config), phase), layout.rows))
+        state = state.replace(carry=layout.place(empty_carry(config, phase), layout.rows))
     rows = layout.local_rows(phase.batch)
     # Each process makes its own rows of a batch; they are on their way to the devices before the step asks for them.
     workers = config.data.workers

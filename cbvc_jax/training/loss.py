@@ -15,12 +15,14 @@ from cbvc_jax.model import CodebookSet, Params
 from cbvc_jax.modules.search import look_up
 from cbvc_jax.training.chunk import Chunk, Schedule, pictures, run_chunk
 from cbvc_jax.training.sharding import Layout
-from cbvc_jax.training.state import Config
+from cbvc_jax.training.state import Carry, Config
 
 LOG_MSE_FLOOR = 1e-3
 """Added under the logarithm: frames beyond 30 dB do not draw all the attention."""
 LPIPS_MSE = 10.0
 """Weight of the squared error beside LPIPS, which alone does not hold colours."""
+FADING_SHARE = 0.9
+"""A difference of y_ref of which no more than this is left after a predicted frame costs nothing."""
 
 
 class Searched(NamedTuple):
@@ -36,12 +38,12 @@ class Seen(NamedTuple):
     Attributes:
       metrics: numbers, means over the batch; "distortion" and "psnr" by position in the chunk.
       searched: by kind and stage.
-      y_last: the last quantised latents.
+      carry: to the next chunk.
     """
 
     metrics: dict[str, Array]
     searched: dict[str, list[Searched]]
-    y_last: Float[Array, "b h8 w8 c"]
+    carry: Carry
 
 
 def distortion(kind: str, x: Float[Array, "b t h w 3"], x_hat: Float[Array, "b t h w 3"]) -> Float[Array, "t"]:
@@ -87,7 +89,7 @@ def loss_of(
     trained,
     codebooks: CodebookSet,
     x: Float[Array, "b t h w 3"],
-    y_ref: Float[Array, "b h8 w8 c"],
+    carry: Carry,
     schedule: Schedule,
     config: Config,
     rate: str,
@@ -95,7 +97,7 @@ def loss_of(
 ) -> tuple[Float[Array, ""], Seen]:
     """Loss of a chunk, and what was seen. `trained` is what the optimiser learns: (parameters, some codebooks)."""
     params, codebooks = trained[0], {**codebooks, **trained[1]}
-    chunk = run_chunk(config, params, codebooks, x, y_ref, rate, schedule, layout)
+    chunk = run_chunk(config, params, codebooks, x, carry, rate, schedule, layout)
     per_frame = distortion(config.distortion, x, chunk.x_hat)
     commitment = jnp.zeros(())
     for kind, codes in chunk.codes.items():
@@ -117,6 +119,8 @@ def loss_of(
     if config.autoencoding:
         unquantised = _autoencoding(config, params, x, chunk, layout)
         loss += config.autoencoding * unquantised
+    if config.fading and x.shape[1] > 1:
+        loss += config.fading * jnp.mean(jnp.maximum(chunk.growth - jnp.log(FADING_SHARE), 0.0))
     mse = jnp.mean(jnp.square(x - jnp.clip(chunk.x_hat, 0.0, 1.0)), axis=(2, 3, 4))
     metrics = {
         "loss": loss,
@@ -125,9 +129,10 @@ def loss_of(
         "commitment": commitment / x.shape[1],
         "misfit": misfit,
         "autoencoding": unquantised,
+        "growth": jnp.sum(chunk.growth) / max(1, chunk.growth.size),
     }
     searched = {kind: [_searched(code) for code in codes] for kind, codes in chunk.codes.items()}
-    return loss, jax.lax.stop_gradient(Seen(metrics, searched, chunk.y_hat[:, -1]))
+    return loss, jax.lax.stop_gradient(Seen(metrics, searched, chunk.carry))
 
 
 def _searched(code) -> Searched:

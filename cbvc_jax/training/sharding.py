@@ -66,7 +66,7 @@ class Layout:
         return copied.replace(
             params=jax.tree.map(self.sliced, state.params),
             opt_state=jax.tree.map(self.sliced, state.opt_state),
-            y_ref=self.rows,
+            carry=jax.tree.map(lambda _: self.rows, state.carry),
         )
 
     def place(self, tree: Any, shardings: Any) -> Any:

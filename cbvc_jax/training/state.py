@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -20,6 +20,19 @@ Config = Any
 """An ml_collections ConfigDict with the fields of configs/base.py; frozen where a compiled program depends on it."""
 
 
+class Carry(NamedTuple):
+    """What one chunk of a session hands to the next.
+
+    Attributes:
+      y_ref: last quantised latents of each clip of the batch.
+      difference: a small one of y_ref, followed from frame to frame where `config.fading` asks for it; else zeros
+        [b, 1, 1, 1].
+    """
+
+    y_ref: Float[Array, "b h w c"]
+    difference: Float[Array, "b #h #w #c"]
+
+
 class TrainState(flax.struct.PyTreeNode):
     """State after `step` steps.
 
@@ -27,7 +40,7 @@ class TrainState(flax.struct.PyTreeNode):
       params, codebooks: the model.
       averages: moving averages of every codebook, by kind and stage.
       opt_state: of the optimiser, over (params, codebooks) where codebooks learn by gradient, else over params.
-      y_ref: last quantised latents of each clip of the batch: the next chunk goes on from them.
+      carry: from the last chunk to the next.
       rng: root of all randomness; a step folds its number in.
     """
 
@@ -36,7 +49,7 @@ class TrainState(flax.struct.PyTreeNode):
     codebooks: CodebookSet
     averages: dict[str, tuple[CodebookAverages, ...]]
     opt_state: optax.OptState
-    y_ref: Float[Array, "b h w c"]
+    carry: Carry
     rng: Array
 
 
@@ -92,15 +105,16 @@ def init_state(config: Config) -> TrainState:
         codebooks=codebooks,
         averages=averages,
         opt_state=make_optimizer(config).init(learned(config, params, codebooks)),
-        y_ref=empty_reference(preset, phases(config)[0]),
+        carry=empty_carry(config, phases(config)[0]),
         rng=rng,
     )
 
 
-def empty_reference(preset: Preset, phase: Config) -> Float[Array, "b h w c"]:
-    """Zeros in the shape of the latents of a phase's batch."""
-    side = phase.crop // LATENT_STRIDE
-    return jnp.zeros((phase.batch, side, side, preset.latent_channels), jnp.float32)
+def empty_carry(config: Config, phase: Config) -> Carry:
+    """Zeros in the shape of what a phase's chunks hand on."""
+    side, channels = phase.crop // LATENT_STRIDE, config_preset(config).latent_channels
+    y_ref = jnp.zeros((phase.batch, side, side, channels), jnp.float32)
+    return Carry(y_ref, y_ref if config.fading else jnp.zeros((phase.batch, 1, 1, 1), jnp.float32))
 
 
 def kinds(preset: Preset) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from cbvc_jax.training.chunk import Schedule, run_chunk
 from cbvc_jax.training.codebooks import batch_counts, update_codebook, usage_and_perplexity
 from cbvc_jax.training.loss import Seen, loss_of
 from cbvc_jax.training.sharding import Layout, single
-from cbvc_jax.training.state import Config, TrainState, init_state, learned, make_optimizer
+from cbvc_jax.training.state import Carry, Config, TrainState, init_state, learned, make_optimizer
 
 Metrics = dict[str, Array]
 
@@ -46,7 +46,7 @@ def make_step(config: Config, rate: str, layout: Layout | None = None):
         limit = config.max_norm if frames.shape[1] > 1 else jnp.inf
         sound = jnp.isfinite(seen.metrics["loss"]) & jnp.isfinite(norm) & (norm <= limit)
         new = state.replace(
-            params=params, codebooks=codebooks, averages=averages, opt_state=opt_state, y_ref=seen.y_last
+            params=params, codebooks=codebooks, averages=averages, opt_state=opt_state, carry=seen.carry
         )
         # A step that is not finite, or too long, changes nothing; the loop counts such steps and stops if they persist.
         new = jax.tree.map(lambda a, b: jnp.where(sound, a, b), new, state)
@@ -73,24 +73,24 @@ def _accumulated(trained, state: TrainState, frames, schedule: Schedule, config,
     layout.check_batch(frames.shape[0], parts)
     grad_fn = jax.value_and_grad(loss_of, has_aux=True)
 
-    def part(frames: Array, y_ref: Array) -> tuple[Any, Seen]:
+    def part(frames: Array, carry: Carry) -> tuple[Any, Seen]:
         x = to_unit(frames)
-        (_, seen), grads = grad_fn(trained, state.codebooks, x, y_ref, schedule, config, rate, layout)
+        (_, seen), grads = grad_fn(trained, state.codebooks, x, carry, schedule, config, rate, layout)
         return grads, seen
 
     if parts == 1:
-        return part(frames, state.y_ref)
+        return part(frames, state.carry)
 
-    def add(total: Any, rows: tuple[Array, Array]) -> tuple[Any, Seen]:
+    def add(total: Any, rows: tuple[Array, Carry]) -> tuple[Any, Seen]:
         grads, seen = part(*rows)
         return jax.tree.map(jnp.add, total, grads), seen
 
     # Row i goes to part i modulo `parts`, which leaves every row on the device that has it.
-    cut = jax.tree.map(lambda a: a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1), (frames, state.y_ref))
+    cut = jax.tree.map(lambda a: a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1), (frames, state.carry))
     zeros = jax.tree.map(jnp.zeros_like, trained)
     total, seen = jax.lax.scan(add, zeros, cut, unroll=config.unroll)
     grads = jax.tree.map(lambda g: g / parts, total)
-    joined = jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]), (seen.searched, seen.y_last))
+    joined = jax.tree.map(lambda a: a.swapaxes(0, 1).reshape(-1, *a.shape[2:]), seen[1:])
     return grads, Seen(jax.tree.map(lambda m: jnp.mean(m, axis=0), seen.metrics), *joined)
 
 
@@ -139,7 +139,7 @@ def make_probe(config: Config, rate: str, layout: Layout | None = None):
 
     def probe(state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule):
         x = to_unit(frames)
-        chunk = run_chunk(config, state.params, state.codebooks, x, state.y_ref, rate, schedule, layout)
+        chunk = run_chunk(config, state.params, state.codebooks, x, state.carry, rate, schedule, layout)
         z = {k: [_vectors(c.z) for c in codes] for k, codes in chunk.codes.items()}
         return chunk.x_hat, z, chunk.y_hat[:, -1]
 

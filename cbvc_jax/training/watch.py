@@ -23,7 +23,7 @@ from cbvc_jax.training.state import Config, TrainState
 from cbvc_jax.training.step import Metrics
 from cbvc_jax.video.atomic import write_whole
 
-MEANS = ("loss", "commitment", "misfit", "autoencoding", "grad_norm", "skipped")
+MEANS = ("loss", "commitment", "misfit", "autoencoding", "growth", "grad_norm", "skipped")
 BY_STAGE = ("restarts/", "batch_perplexity/")
 KEPT_WINDOWS = 64
 

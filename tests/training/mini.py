@@ -22,7 +22,7 @@ from cbvc_jax.data.clips import Clip
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.sharding import Layout, make_layout
 from cbvc_jax.training.start import start_codebooks
-from cbvc_jax.training.state import config_preset, empty_reference, init_state
+from cbvc_jax.training.state import empty_carry, init_state
 from cbvc_jax.training.step import make_step
 from configs import base
 from tests.mini_preset import MINI
@@ -68,7 +68,7 @@ def run(config: ml_collections.ConfigDict, layout: Layout, steps: int) -> tuple[
     """Leaves of the last state that every device has whole, and restarts by step."""
     frozen, phase = ml_collections.FrozenConfigDict(config), config.phases.gops
     batches = ClipBatches(clips(), BatchShape(BATCH, phase.frames, phase.chunks, phase.crop, 0.0), seed=1)
-    state = init_state(config).replace(y_ref=empty_reference(config_preset(config), phase))
+    state = init_state(config).replace(carry=empty_carry(config, phase))
     state = start_codebooks(layout.place_state(state), frozen, batches, ("key", "high"), layout)
     step, restarts = make_step(frozen, "high", layout), []
     rows = layout.local_rows(BATCH)

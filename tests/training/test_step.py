@@ -12,7 +12,7 @@ from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.loss import LOG_MSE_FLOOR, distortion
 from cbvc_jax.training.start import start_codebooks
-from cbvc_jax.training.state import config_preset, empty_reference, init_state, learning_rate, phases
+from cbvc_jax.training.state import config_preset, empty_carry, init_state, learning_rate, phases
 from cbvc_jax.training.step import make_probe, make_step
 
 
@@ -22,7 +22,7 @@ def frames(moving):
 
 
 def started(config):
-    return init_state(config).replace(y_ref=empty_reference(config_preset(config), phases(config)[1]))
+    return init_state(config).replace(carry=empty_carry(config, phases(config)[1]))
 
 
 @pytest.mark.parametrize("learn", ["ema", pytest.param("gradient", marks=pytest.mark.slow)])
@@ -52,7 +52,7 @@ def test_the_state_carries_the_last_quantised_latents(config, frames):
     state = started(config)
     _, _, y_last = make_probe(frozen, "high")(state, frames, Schedule())
     state, _ = make_step(frozen, "high")(state, frames, Schedule())
-    np.testing.assert_allclose(state.y_ref, y_last, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state.carry.y_ref, y_last, rtol=1e-4, atol=1e-5)
 
 
 def test_a_step_that_is_not_finite_changes_nothing(config, frames):
@@ -76,7 +76,7 @@ def test_a_gradient_that_is_too_long_is_skipped_where_frames_follow_each_other(c
     step = make_step(ml_collections.FrozenConfigDict(config), "high")
     state, metrics = step(started(config), frames[:, :length], Schedule())
     assert bool(metrics["skipped"]) == (length > 1)
-    assert np.any(state.y_ref) == (length == 1), "a skipped step leaves the state as it was"
+    assert np.any(state.carry.y_ref) == (length == 1), "a skipped step leaves the state as it was"
 
 
 def test_log_mse_is_the_mean_psnr_of_the_frames_below_30_db():

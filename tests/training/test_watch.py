@@ -16,7 +16,7 @@ from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.codebooks import CodebookAverages, usage_and_perplexity
 from cbvc_jax.training.sharding import single
 from cbvc_jax.training.start import start_codebooks
-from cbvc_jax.training.state import config_preset, empty_reference, init_state
+from cbvc_jax.training.state import empty_carry, init_state
 from cbvc_jax.training.step import make_step
 from cbvc_jax.training.watch import MEANS, Watch, collapsed
 from tests.training.mini import BATCH, clips, mini_config
@@ -77,7 +77,7 @@ def test_an_injected_collapse_is_noticed_and_mended_within_a_hundred_steps():
     config = mini_config()
     frozen, phase = ml_collections.FrozenConfigDict(config), config.phases.gops
     batches = ClipBatches(clips(), BatchShape(BATCH, phase.frames, phase.chunks, phase.crop, 0.0), seed=1)
-    state = init_state(config).replace(y_ref=empty_reference(config_preset(config), phase))
+    state = init_state(config).replace(carry=empty_carry(config, phase))
     state = start_codebooks(state, frozen, batches, ("key", "high"))
     # All codewords of a stage but one go where no latent is.
     first, *rest = state.codebooks["high"]
