@@ -27,10 +27,10 @@ crosscheck: $(VENV)/.dev
 	$(BIN)/cbvc crosscheck demo/crosscheck.cbv --source $(CLIP) --report demo/crosscheck
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -m ''
+	XLA_FLAGS= $(BIN)/python -m pytest -m ''
 
 check: lint test
 

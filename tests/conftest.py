@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import jax
 import numpy as np
 import pytest
 
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.model import init_params
-from cbvc_jax.presets import Preset, get_preset
+from cbvc_jax.presets import Preset
 from cbvc_jax.weights import Model, load_model, save_model
 from tests.mini_preset import MINI
+
+# Most of the quick suite's time is XLA's, compiling programs that then run once: with fewer optimisations it takes two
+# thirds of it. `make test-all` compiles as users do.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,10 +26,9 @@ def _compilation_cache():
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
-    """A `tiny` with random weights: enough for everything but quality."""
+    """A `mini` with random weights: enough for everything but quality and the preset's own numbers."""
     folder = tmp_path_factory.mktemp("models") / "random"
-    preset = get_preset("tiny")
-    save_model(folder, preset, *init_params(jax.random.PRNGKey(0), preset), "# random\n")
+    save_model(folder, MINI, *init_params(jax.random.PRNGKey(0), MINI), "# random\n")
     return folder
 
 

@@ -55,7 +55,7 @@ def test_an_interrupted_encoder_leaves_nothing(tmp_path):
     )
     assert encode.stdin is not None
     encode.stdin.write(b"YUV4MPEG2 W%d H%d F25:1 C420\n" % (WIDTH, HEIGHT))
-    encode.stdin.write((b"FRAME\n" + bytes(WIDTH * HEIGHT * 3 // 2)) * 3)
+    encode.stdin.write((b"FRAME\n" + bytes(WIDTH * HEIGHT * 3 // 2)) * 40)
     encode.stdin.flush()
     end = time.monotonic() + LIMIT_S
     while not any(path.stat().st_size > 200 for path in tmp_path.iterdir()):

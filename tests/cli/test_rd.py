@@ -25,7 +25,7 @@ from .conftest import FRAMES, HEIGHT, WIDTH, names
 pytest.importorskip("imageio_ffmpeg")
 
 MODEL = ("--model", "random", "--rates", "low", "--gop", "3")
-ANCHOR = ("--anchors", "x264-crf", "--qualities", "45", "30")
+ANCHOR = ("--anchors", "x264-crf", "--qualities", "51", "30")
 
 
 def points(out, clip="clip"):
@@ -96,8 +96,8 @@ def test_the_files_of_a_run(measured):
     records = by_setting(points(measured))
     ours = records["random-gop3", "low"]["bpp"]
     bpps = {s: r["bpp"] for (series, s), r in records.items() if series == "x264-crf-gop12"}
-    (matched,) = bpps.keys() - {"crf 45", "crf 30"}
-    assert bpps["crf 45"] < ours < bpps["crf 30"] and bpps[matched] == pytest.approx(ours, rel=0.2)
+    (matched,) = bpps.keys() - {"crf 51", "crf 30"}
+    assert bpps["crf 51"] < ours < bpps["crf 30"] and bpps[matched] == pytest.approx(ours, rel=0.2)
     assert names(measured / "pictures" / "clip") == sorted(
         ["random-gop3_low.png", "source.png", *(f"x264-crf-gop12_{s.replace(' ', '')}.png" for s in bpps)]
     )
@@ -115,13 +115,13 @@ def test_what_is_there_is_not_measured_again(measured, clip, cbvc, monkeypatch):
     assert (measured / "points" / "clip.jsonl").read_bytes() == before
     # Other settings make a point anew, and new ones make more.
     assert (
-        cbvc("rd", clip, "--out", measured, *MODEL, *ANCHOR[:2], "--qualities", "45", "20", "--frames", "4").status == 0
+        cbvc("rd", clip, "--out", measured, *MODEL, *ANCHOR[:2], "--qualities", "51", "20", "--frames", "4").status == 0
     )
-    assert asked == ["low", "crf 45", "crf 20"]
+    assert asked == ["low", "crf 51", "crf 20"]
     frames = {key: record["frames"] for key, record in by_setting(points(measured)).items() if "." not in key[1]}
     assert frames == {
         ("random-gop3", "low"): 4,
-        ("x264-crf-gop12", "crf 45"): 4,
+        ("x264-crf-gop12", "crf 51"): 4,
         ("x264-crf-gop12", "crf 20"): 4,
         ("x264-crf-gop12", "crf 30"): FRAMES,
     }
@@ -156,26 +156,26 @@ def test_a_run_that_was_killed_goes_on(clip, cbvc, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return measure(task)
 
-    options = ("--model", "--anchors", "x264-crf", "--qualities", "45", "30", "20")
+    options = ("--model", "--anchors", "x264-crf", "--qualities", "51", "30", "20")
     monkeypatch.setattr(rd, "measure", killed)
     assert cbvc("rd", clip, "--out", tmp_path / "out", *options).status == 130
-    assert [r["setting"] for r in points(tmp_path / "out")] == ["crf 45"]
+    assert [r["setting"] for r in points(tmp_path / "out")] == ["crf 51"]
     assert names(tmp_path / "out" / "points") == ["clip.jsonl"]
     assert cbvc("rd", clip, "--out", tmp_path / "out", *options).status == 0
-    assert calls == ["crf 45", "crf 30", "crf 30", "crf 20"]
+    assert calls == ["crf 51", "crf 30", "crf 30", "crf 20"]
     assert len(points(tmp_path / "out")) == 3
 
 
 def test_a_point_that_fails_does_not_keep_the_others(clip, cbvc, tmp_path, monkeypatch):
     def failing(task):
-        if task.settings.setting == "crf 45":
+        if task.settings.setting == "crf 51":
             task = dataclasses.replace(task, clip=dataclasses.replace(task.clip, path=tmp_path / "gone.mp4"))
         return measure(task)
 
     monkeypatch.setattr(rd, "measure", failing)
     outcome = cbvc("rd", clip, "--out", tmp_path / "out", "--model", *ANCHOR)
     assert outcome.status == 1
-    assert outcome.err.startswith("cbvc: clip, x264-crf-gop12 crf 45: ")
+    assert outcome.err.startswith("cbvc: clip, x264-crf-gop12 crf 51: ")
     assert [r["setting"] for r in points(tmp_path / "out")] == ["crf 30"]
     assert (tmp_path / "out" / "report.html").exists()
 
