@@ -32,6 +32,8 @@ from cbvc_jax.weights import Model
 CONTEXT_PARTS = ("ctxE", "ctxD")
 REPETITIONS = 5
 FILE = "parts.json"
+PRODUCT_SIDE = 1024
+PRODUCTS = 20
 PAPER_SIZE = (1024, 1920)
 """Height and width of the paper's frames, for which complexity is given whatever the size that is timed."""
 
@@ -117,6 +119,19 @@ def measure_parts(
                 jax.block_until_ready(call())
                 seconds[part] = min(seconds.get(part, math.inf), time.perf_counter() - start)
     return [_described(model, height, width, seconds) for model, seconds in zip(models, best, strict=True)]
+
+
+def product_rate() -> float:
+    """MACs a second of float32 products of square matrices, the best of several: the peak to compare others with."""
+    a = jnp.asarray(np.random.default_rng(0).normal(size=(PRODUCT_SIDE, PRODUCT_SIDE)), jnp.float32)
+    multiply = jax.jit(lambda a: jnp.matmul(a, a, precision=jax.lax.Precision.HIGHEST))
+    multiply(a).block_until_ready()
+    best = float("inf")
+    for _ in range(PRODUCTS):
+        began = time.perf_counter()
+        multiply(a).block_until_ready()
+        best = min(best, time.perf_counter() - began)
+    return PRODUCT_SIDE**3 / best
 
 
 def _program(model: Model, part: str, height: int, width: int) -> Callable[[], Any]:

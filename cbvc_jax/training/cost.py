@@ -3,7 +3,9 @@
     python -m cbvc_jax.training.cost --config configs/tiny.py --try accumulate=2 --try remat=True,compute=bfloat16
 
 Each row compiles the step of the last phase with some fields changed and runs it on random frames. Memory is what XLA
-lays out for the step's temporary arrays; time is the median of the steps, as a share of the unchanged step's too.
+lays out for the step's temporary arrays; time is the median of the steps, as a share of the unchanged step's too. The
+last column compares its arithmetic with this machine's matrix product, measured in the same run: the MACs of networks
+three times (forward, and two products for each in the backward pass), those of searches once.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
+from cbvc_jax import complexity, markdown
 from cbvc_jax.cache import use_compilation_cache
+from cbvc_jax.complexity import PARTS
 from cbvc_jax.errors import CbvcError, UsageError
+from cbvc_jax.evaluation.parts import CONTEXT_PARTS, product_rate
+from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.configuration import check_fields
 from cbvc_jax.training.sharding import single
-from cbvc_jax.training.state import Config, empty_carry, init_state, phases
+from cbvc_jax.training.state import Config, config_preset, empty_carry, init_state, phases
 from cbvc_jax.training.step import make_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Training configuration, e.g. configs/tiny.py.")
@@ -72,16 +78,28 @@ def measure(config: Config, steps: int) -> tuple[float, float, float]:
     return memory.temp_size_in_bytes / MIB, statistics.median(times[1:]), compile_s
 
 
+def step_macs(config: Config) -> float:
+    """MACs of one step of the last phase, at the first rate."""
+    preset, phase = config_preset(config), phases(config)[-1]
+    cost, predicted_frames = complexity.measure(preset, phase.crop, phase.crop), phase.frames - 1
+    key = sum(cost.parts[part].macs for part in PARTS if part not in CONTEXT_PARTS)
+    predicted = sum(cost.parts[part].macs for part in PARTS)
+    searches = cost.search_macs[KEYFRAME] + predicted_frames * cost.search_macs[preset.rates[0]]
+    return phase.batch * (3.0 * (key + predicted_frames * predicted) + searches)
+
+
 def main(_: list[str]) -> None:
     use_compilation_cache()
-    print("| changed | temporary MiB | ms a step | of the time | compilation s |\n|---|---|---|---|---|")
+    print(markdown.head(("changed", "temporary MiB", "ms a step", "of the time", "compilation s", "of the product")))
     plain_ms = 0.0
     try:
         for changes in ("", *TRIALS.value):
-            memory, step_ms, compile_s = measure(changed(CONFIG.value, changes), STEPS.value)
+            config = changed(CONFIG.value, changes)
+            memory, step_ms, compile_s = measure(config, STEPS.value)
             plain_ms = plain_ms or step_ms
-            times = f"{step_ms:.0f} | {step_ms / plain_ms:.2f} | {compile_s:.0f}"
-            print(f"| {changes or 'nothing'} | {memory:.0f} | {times} |", flush=True)
+            share = 1e3 * step_macs(config) / step_ms / product_rate()
+            times = f"{step_ms:.0f}", f"{step_ms / plain_ms:.2f}", f"{compile_s:.0f}", f"{share:.0%}"
+            print(markdown.row((changes or "nothing", f"{memory:.0f}", *times)), flush=True)
     except CbvcError as error:
         sys.exit(f"cost: {error}")
 

@@ -1,0 +1,74 @@
+"""A chunk's forward pass: the difference that is followed through it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import pytest
+
+from cbvc_jax.model import CodecModel
+from cbvc_jax.modules.transforms import to_unit
+from cbvc_jax.training.chunk import SMALL, Schedule, run_chunk
+from cbvc_jax.training.loss import FADING_SHARE, loss_of
+from cbvc_jax.training.sharding import single
+from cbvc_jax.training.state import Carry, config_preset, empty_carry, init_state
+
+
+@pytest.fixture
+def chunk_of(config, moving):
+    """(state, chunk of a carry and a schedule)."""
+    config.fading = 1.0
+    frozen = ml_collections.FrozenConfigDict(config)
+    state = init_state(config)
+    x = to_unit(np.stack([moving(3, 64, 64), 255 - moving(3, 64, 64)]))
+    carry = empty_carry(frozen, config.phases.gops)
+
+    @jax.jit
+    def run(carry, starts):
+        return run_chunk(frozen, state.params, state.codebooks, x, carry, "high", Schedule(starts))
+
+    return frozen, state, x, carry, run
+
+
+def rms(a):
+    return np.sqrt(np.mean(np.square(a), axis=(1, 2, 3)))
+
+
+def test_a_difference_grows_by_what_two_decoders_differ_by(chunk_of):
+    config, state, _, empty, run = chunk_of
+    first = run(empty, True)
+    # A chunk goes on from latents that lie near its keyframe's: from those themselves, here.
+    second = run(Carry(first.y_hat[:, 0], first.carry.difference), False)
+    model, variables = CodecModel(config_preset(config)), {"params": state.params}
+
+    @jax.jit
+    def restore(codes, y_ref):
+        return model.apply(variables, [c.codewords[0] for c in codes], y_ref, "high", method="restore")
+
+    np.testing.assert_allclose(rms(first.carry.difference), SMALL * rms(first.carry.y_ref), rtol=1e-4)
+    y_ref = first.y_hat[:, 0]
+    difference = first.carry.difference * (SMALL * rms(y_ref) / rms(first.carry.difference))[:, None, None, None]
+    codes = second.codes["high"]
+    both = restore(codes, y_ref), restore(codes, y_ref + difference)
+    np.testing.assert_allclose(both[0], second.y_hat[:, 1], atol=1e-5)
+    np.testing.assert_allclose(second.growth[:, 0], np.log(rms(both[1] - both[0]) / rms(difference)), atol=1e-2)
+    assert second.growth.shape == (2, 2)
+
+
+def test_growth_beyond_the_share_that_may_be_left_is_part_of_the_loss(chunk_of):
+    config, state, x, empty, run = chunk_of
+    plain = ml_collections.FrozenConfigDict({**config.to_dict(), "fading": 0.0})
+
+    def loss(config, carry):
+        args = (state.params, {}), state.codebooks, x, carry, Schedule(), config, "high", single()
+        return jax.jit(lambda: loss_of(*args))()
+
+    with_fading, _ = loss(config, empty)
+    without, seen = loss(plain, Carry(empty.y_ref, jnp.zeros((2, 1, 1, 1))))
+    excess = np.maximum(np.asarray(run(empty, True).growth) - np.log(FADING_SHARE), 0.0)
+    assert excess.any()
+    np.testing.assert_allclose(with_fading - without, np.mean(excess), atol=1e-4)
+    assert float(seen.metrics["growth"]) == 0.0
+    assert seen.carry.difference.shape == (2, 1, 1, 1)
