@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cbvc_jax.bitstream import StreamReader
+from cbvc_jax.bitstream import FrameRecord, StreamReader
 from cbvc_jax.export.backends import ExportedDecoder, Steps, get_backend
 from cbvc_jax.export.manifest import read_manifest
 from cbvc_jax.process import peak_bytes
@@ -32,11 +32,7 @@ def main(argv: list[str]) -> int:
         reader = StreamReader(file)
         decoder = ExportedDecoder(steps, reader.header.height, reader.header.width)
         for record in itertools.islice(reader, job["frames"]):
-            digest.update(record.rate.encode())
-            for indices in record.indices:
-                digest.update(indices.astype("<u2").tobytes())
-            if record.skip is not None:
-                digest.update(record.skip.tobytes())
+            add_to_hash(digest, record)
             start = time.perf_counter()
             frame = decoder.push_float(record.rate, record.indices, record.skip)
             # The first frames of each kind compile; they are not in the speed.
@@ -52,6 +48,15 @@ def main(argv: list[str]) -> int:
     }
     print(json.dumps(result))
     return 0
+
+
+def add_to_hash(digest: Any, record: FrameRecord) -> None:
+    """Updates a hash with all that a record tells a decoder: its rate, its indices and its mask."""
+    digest.update(record.rate.encode())
+    for indices in record.indices:
+        digest.update(indices.astype("<u2").tobytes())
+    if record.skip is not None:
+        digest.update(record.skip.tobytes())
 
 
 def _load(job: dict[str, Any]) -> Steps:

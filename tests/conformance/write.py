@@ -1,67 +1,102 @@
 """Writes the conformance streams of the bundled model again: `python -m tests.conformance.write`.
 
-Each stream NAME.cbv lies beside NAME.png, its decoded frames one below the other; streams.json says what every stream
-is an example of. They are made once for a model: a decoder that no longer agrees with them is wrong, not they.
+They are made once for a model (`tests.conformance.check` says what they are): a decoder that no longer agrees with
+them is wrong, not they.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 import cbvc_jax
 from cbvc_jax.codec import Encoder, stream_header
 
-FOLDER = Path(__file__).parent / "streams"
+from .check import FOLDER, hash_of_frame, hash_of_indices, one_below_the_other
+
 CLIP = Path(cbvc_jax.__file__).parent / "assets" / "clip" / "city_cc0.mp4"
-FRAMES = 6
-STREAMS: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
-    "fixed": ("fixed length, format 1.0, a GOP of 4", (96, 64), {"rate": "low", "gop": 4, "coding": "fixed"}),
-    "adaptive": ("adaptive index coding", (96, 64), {"rate": "medium"}),
-    "priced": ("indices chosen by their bits", (96, 64), {"rate": "high", "price": 2000.0}),
-    "still": ("blocks that are skipped, format 1.2", (96, 64), {"rate": "high", "price": 300.0, "coding": "skipping"}),
-    "controlled": ("rates that change from frame to frame", (64, 64), {}),
-    "odd": ("a size that is no multiple of anything", (53, 37), {"rate": "high", "gop": 3}),
-    "pixel": ("a single pixel", (1, 1), {"rate": "low"}),
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One stream: what it is an example of, its size (width, height), how it is encoded, what its picture keeps."""
+
+    shows: str
+    size: tuple[int, int]
+    options: dict[str, Any]
+    frames: int = 6
+    every: int = 1
+
+
+STREAMS = {
+    "fixed": Example("fixed length, format 1.0, a GOP of 4", (96, 64), {"rate": "low", "gop": 4, "coding": "fixed"}),
+    "adaptive": Example("adaptive index coding", (96, 64), {"rate": "medium"}),
+    "priced": Example("indices chosen by their bits", (96, 64), {"rate": "high", "price": 2000.0}),
+    "still": Example(
+        "blocks that are skipped, format 1.2", (96, 64), {"rate": "high", "price": 300.0, "coding": "skipping"}
+    ),
+    "controlled": Example("rates that change from frame to frame", (64, 64), {}),
+    "odd": Example("a size that is no multiple of anything", (53, 37), {"rate": "high", "gop": 3}),
+    "pixel": Example("a single pixel", (1, 1), {"rate": "low"}),
+    "keyframes": Example("a GOP of 1, portrait", (34, 130), {"gop": 1}, frames=3, every=2),
+    "cut": Example("a cut, where a keyframe begins a GOP", (96, 64), {"rate": "low"}, frames=8, every=2),
+    "long": Example("a GOP of 96", (80, 48), {"rate": "low", "gop": 96}, frames=98, every=4),
+    "large": Example("1920x1024", (1920, 1024), {"rate": "low"}, frames=3, every=16),
 }
-
-
-def decoded(stream: bytes, model: cbvc_jax.Model) -> np.ndarray:
-    """Frames of a stream, one below the other, uint8 [frames * height, width, 3]."""
-    return np.concatenate([frame.rgb for frame in cbvc_jax.StreamDecoder(io.BytesIO(stream), model)])
 
 
 def main() -> None:
     model = cbvc_jax.load_model()
     FOLDER.mkdir(exist_ok=True)
-    facts = {"model": model.sha256.hex(), "streams": {}}
-    for name, (what, size, options) in STREAMS.items():
-        with cbvc_jax.open_video(CLIP, size=size) as video:
-            frames = list(itertools.islice(video, FRAMES))
-        if name == "still":
-            # The right half moves.
-            for frame in frames[1:]:
-                frame.rgb[:, : size[0] // 2] = frames[0].rgb[:, : size[0] // 2]
-        file = io.BytesIO()
-        if name == "controlled":
-            with cbvc_jax.StreamWriter(file, stream_header(model, video.info)) as writer:
-                encoder = Encoder(model, video.info.height, video.info.width)
-                for frame, rate in zip(frames, ("high", "low", "low", "medium", "high", "high"), strict=True):
-                    coded = encoder.push(frame.rgb, rate=rate)
-                    writer.write(coded.kind, coded.rate, frame.timestamp, coded.indices)
-        else:
-            for _ in cbvc_jax.encode(frames, file, model, video.info, **options):
-                pass
-        (FOLDER / f"{name}.cbv").write_bytes(file.getvalue())
-        Image.fromarray(decoded(file.getvalue(), model)).save(FOLDER / f"{name}.png", optimize=True)
-        facts["streams"][name] = {"shows": what, "frames": FRAMES, "width": size[0], "height": size[1]}
+    streams = {}
+    for name, example in STREAMS.items():
+        file = FOLDER / f"{name}.cbv"
+        file.write_bytes(_encoded(name, example, model))
+        with file.open("rb") as stream:
+            frames = [frame.rgb for frame in cbvc_jax.StreamDecoder(stream, model)]
+        Image.fromarray(one_below_the_other(frames, example.every)).save(FOLDER / f"{name}.png", optimize=True)
+        streams[name] = {
+            "shows": example.shows,
+            "width": example.size[0],
+            "height": example.size[1],
+            "every": example.every,
+            "indices_sha256": hash_of_indices(file),
+            "frames_sha256": [hash_of_frame(frame) for frame in frames],
+        }
+    facts = {"model": model.sha256.hex(), "streams": streams}
     (FOLDER / "streams.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _encoded(name: str, example: Example, model: cbvc_jax.Model) -> bytes:
+    with cbvc_jax.open_video(CLIP, size=example.size) as video:
+        frames = list(itertools.islice(video, example.frames))
+    # The clip may be shorter: then it runs back.
+    frames = [frames[i if i < len(frames) else 2 * len(frames) - 2 - i] for i in range(example.frames)]
+    frames = [cbvc_jax.VideoFrame(frame.rgb.copy(), i) for i, frame in enumerate(frames)]
+    if name == "still":
+        # The right half moves.
+        for frame in frames[1:]:
+            frame.rgb[:, : example.size[0] // 2] = frames[0].rgb[:, : example.size[0] // 2]
+    if name == "cut":
+        for frame in frames[example.frames // 2 :]:
+            frame.rgb[:] = 255 - frame.rgb[::-1]
+    file = io.BytesIO()
+    if name == "controlled":
+        with cbvc_jax.StreamWriter(file, stream_header(model, video.info)) as writer:
+            encoder = Encoder(model, video.info.height, video.info.width)
+            for frame, rate in zip(frames, ("high", "low", "low", "medium", "high", "high"), strict=True):
+                coded = encoder.push(frame.rgb, rate=rate)
+                writer.write(coded.kind, coded.rate, frame.timestamp, coded.indices)
+    else:
+        for _ in cbvc_jax.encode(frames, file, model, video.info, **example.options):
+            pass
+    return file.getvalue()
 
 
 if __name__ == "__main__":

@@ -16,10 +16,14 @@ from cbvc_jax.export.manifest import read_manifest
 from cbvc_jax.export.write import write_export
 from cbvc_jax.stream import StreamDecoder
 
-NAMES = [
-    pytest.param(b.name, marks=pytest.mark.skipif(not b.installed, reason=f"{b.package} is not installed"))
-    for b in BACKENDS.values()
-]
+
+def _marks(backend):
+    missing = pytest.mark.skipif(not backend.installed, reason=f"{backend.package} is not installed")
+    # IREE compiles half a minute even what is small.
+    return [missing, pytest.mark.slow] if backend.name == "iree" else [missing]
+
+
+NAMES = [pytest.param(b.name, marks=_marks(b)) for b in BACKENDS.values()]
 
 
 def decode(file, **options) -> np.ndarray:
