@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
@@ -34,7 +36,8 @@ from cbvc_jax.bitstream import (
 )
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
-from cbvc_jax.model import CodecModel
+from cbvc_jax.lanes import in_lanes
+from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import KEYFRAME, Preset
@@ -52,6 +55,8 @@ BLOCK = STAGE_STRIDES[0]
 """Side of what can be skipped, in pixels."""
 LEAST_GAIN = 0.1
 """Share of a block's error that coding it must take away, where bits have no price."""
+Device = Any
+"""One of `jax.devices()`."""
 Frame = UInt8[np.ndarray, "h w 3"]
 GetChances = Callable[[str], list[Chances] | None]
 IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
@@ -74,33 +79,44 @@ class CodedFrame:
     skip: Skip | None = None
 
 
+_placed: weakref.WeakKeyDictionary[Model, dict[Device | None, tuple[Params, CodebookSet]]] = weakref.WeakKeyDictionary()
+
+
+def _on_device(model: Model, device: Device | None) -> tuple[Params, CodebookSet]:
+    """Parameters and codebooks where programs run: arrays of the host would be copied there in every call."""
+    copies = _placed.setdefault(model, {})
+    if device not in copies:
+        copies[device] = jax.device_put((model.params, model.codebooks), device)
+    return copies[device]
+
+
 class _Programs:
     """The compiled programs of one model at one frame size, shared by encoder and decoder."""
 
-    def __init__(self, model: Model, height: int, width: int):
-        self.model, self.height, self.width = model, height, width
+    def __init__(self, model: Model, height: int, width: int, device: Device | None = None):
+        self.preset, self.height, self.width = model.preset, height, width
+        self.params, self.codebooks = _on_device(model, device)
         self.padded = padded_size(height, width)
         self.grids = stage_grids(height, width)
 
     def search(
         self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
     ) -> list[Int32[Array, "1 rows cols g"]]:
-        (ph, pw), m = self.padded, self.model
+        ph, pw = self.padded
         padded = np.pad(frame, ((0, ph - self.height), (0, pw - self.width), (0, 0)), mode="edge")
-        return _search(m.preset, self.grids, kind, m.params, m.codebooks[kind], padded[None], y_ref, costs)
+        return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], padded[None], y_ref, costs)
 
     def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages"]:
-        m, size = self.model, (self.height, self.width)
-        return _sensitivity(m.preset, self.padded, size, kind, m.params, m.codebooks[kind], indices, y_ref)
+        size, books = (self.height, self.width), self.codebooks[kind]
+        return _sensitivity(self.preset, self.padded, size, kind, self.params, books, indices, y_ref)
 
     def restore(
         self, indices: list[Any], y_ref: Array | None, kind: str, skip: Skip | None = None
     ) -> Float[Array, "1 h8 w8 c"]:
-        m = self.model
-        return _restore(m.preset, self.padded, kind, m.params, m.codebooks[kind], indices, y_ref, skip)
+        return _restore(self.preset, self.padded, kind, self.params, self.codebooks[kind], indices, y_ref, skip)
 
     def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
-        return _picture(self.model.preset, (self.height, self.width), self.model.params, y_hat)
+        return _picture(self.preset, (self.height, self.width), self.params, y_hat)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -198,6 +214,7 @@ class Encoder:
       cuts: a keyframe where a new scene begins, too.
       skips: leave blocks of predicted frames as they were where that costs less, in error and in bits at their price.
         It takes making the picture up to twice a frame.
+      device: to run on; JAX's default otherwise.
     """
 
     def __init__(
@@ -210,12 +227,13 @@ class Encoder:
         price: float = 0.0,
         cuts: bool = True,
         skips: bool = False,
+        device: Device | None = None,
     ):
         if gop < 1:
             raise UsageError(f"a GOP of {gop} frames makes no sense: it takes at least 1")
         model.preset.codebook_sizes(rate)
         self.rate, self.gop, self.price = rate, gop, price
-        self._programs = _Programs(model, height, width)
+        self._programs = _Programs(model, height, width, device)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
         self._skips = skips
@@ -294,8 +312,8 @@ class Encoder:
 class Decoder:
     """Decodes one frame after the other; arguments as of `Encoder`."""
 
-    def __init__(self, model: Model, height: int, width: int):
-        self._programs = _Programs(model, height, width)
+    def __init__(self, model: Model, height: int, width: int, device: Device | None = None):
+        self._programs = _Programs(model, height, width, device)
         self._y_ref: Array | None = None
 
     def push(
@@ -353,6 +371,7 @@ def encode(
     price: float = 0.0,
     control: RateControl | None = None,
     cuts: bool = True,
+    parallel: int = 1,
 ) -> Iterator[CodedFrame]:
     """Writes a stream to `file` while it is iterated: one coded frame for each of `frames`.
 
@@ -366,25 +385,69 @@ def encode(
       price: of a bit, as of `Encoder`; `cbvc_jax.rate_control.setting_for` has rate and price for a quality.
       control: chooses rate and price for every frame, to hold a target, in place of `rate` and `price`.
       cuts: a keyframe where a new scene begins, too, not only every `gop` frames.
+      parallel: GOPs that are coded at once, one after the other on each of JAX's devices; the stream is the same, byte
+        for byte. Two times `lanes.AHEAD` frames of each GOP are held.
 
     Raises:
-      UsageError: there is a price or a target, but bits are the same whatever is sent.
+      UsageError: there is a price or a target, but bits are the same whatever is sent, or GOPs shall be coded at once.
     """
     if coding == "fixed" and (price or control):
         raise UsageError(
             "at fixed length every frame takes the same bits: a quality or a target needs --coding adaptive"
         )
-    encoder = Encoder(model, info.height, info.width, rate, gop, price, cuts, skips=coding == "skipping")
+    if parallel > 1 and (price or control):
+        raise UsageError(
+            "GOPs cannot be coded at once under a quality or a target: what bits cost in one is learned in those before"
+        )
+    make = functools.partial(Encoder, model, info.height, info.width, rate, skips=coding == "skipping")
     shift: int | None = None
     with StreamWriter(file, stream_header(model, info, gop, coding)) as writer:
-        for frame in frames:
+        if parallel > 1:
+            encoders = [make(gop=sys.maxsize, cuts=False, device=device) for device in lane_devices(parallel)]
+            pairs = _in_gops(frames, gop, cuts, encoders)
+        else:
+            pairs = _one_by_one(frames, make(gop=gop, price=price, cuts=cuts), writer, control)
+        for frame, coded in pairs:
             shift = min(frame.timestamp, 0) if shift is None else shift
-            if control is not None:
-                setting = control.setting()
-                encoder.rate, encoder.price = setting.rate, setting.price
             before = writer.size_bytes if writer.frames else 0
-            coded = encoder.push(frame.rgb, chances=writer.chances)
             writer.write(coded.kind, coded.rate, frame.timestamp - shift, coded.indices, coded.skip)  # pyright: ignore
             if control is not None:
                 control.update(8 * (writer.size_bytes - before), coded.kind == "key")
             yield coded
+
+
+def _one_by_one(
+    frames: Iterable[VideoFrame], encoder: Encoder, writer: StreamWriter, control: RateControl | None
+) -> Iterator[tuple[VideoFrame, CodedFrame]]:
+    """Frames with their codes; the next frame is asked for when the last one has been written."""
+    for frame in frames:
+        if control is not None:
+            setting = control.setting()
+            encoder.rate, encoder.price = setting.rate, setting.price
+        yield frame, encoder.push(frame.rgb, chances=writer.chances)
+
+
+def _in_gops(
+    frames: Iterable[VideoFrame], gop: int, cuts: bool, encoders: list[Encoder]
+) -> Iterator[tuple[VideoFrame, CodedFrame]]:
+    """Frames with their codes, a GOP an encoder, several at once."""
+    detector = CutDetector() if cuts else None
+
+    def with_keyframes() -> Iterator[tuple[VideoFrame, bool]]:
+        position = 0
+        for frame in frames:
+            begins = detector is not None and detector.push(frame.rgb)
+            position = 0 if begins or position == gop else position
+            yield frame, position == 0
+            position += 1
+
+    def lane(encoder: Encoder) -> Callable[[tuple[VideoFrame, bool]], tuple[VideoFrame, CodedFrame]]:
+        return lambda item: (item[0], encoder.push(item[0].rgb, keyframe=item[1]))
+
+    return in_lanes(with_keyframes(), lambda item: item[1], [lane(encoder) for encoder in encoders])
+
+
+def lane_devices(parallel: int) -> list[Device]:
+    """The device of each of so many GOPs that are worked on at once."""
+    devices = jax.devices()
+    return [devices[i % len(devices)] for i in range(parallel)]

@@ -1,6 +1,6 @@
 """Speed and memory of encode and decode, each measurement in a process of its own.
 
-python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720 1920x1080] [--lengths 10 1000]
+python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720 1920x1080] [--lengths 10 1000] [--parallel 1 2]
 
 Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the
 first GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included.
@@ -34,18 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", default="low")
     parser.add_argument("--sizes", nargs="+", default=["448x256", "1280x720", "1920x1080"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[66], help="frames to code")
+    parser.add_argument("--parallel", nargs="+", type=int, default=[1], help="GOPs at once (default: 1)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.one:
         print(json.dumps(_measure(json.loads(args.one))))
         return 0
-    print(markdown.head(("size", "frames", "", "fps", "peak MiB")))
-    for size, length in itertools.product(args.sizes, args.lengths):
+    print(markdown.head(("size", "frames", "GOPs at once", "", "fps", "peak MiB")))
+    for size, length, parallel in itertools.product(args.sizes, args.lengths, args.parallel):
         with tempfile.TemporaryDirectory() as folder:
-            task = {**vars(args), "size": size, "length": length, "file": str(Path(folder) / "stream.cbv")}
+            file = str(Path(folder) / "stream.cbv")
+            task = {**vars(args), "size": size, "length": length, "parallel": parallel, "file": file}
             for action in ("encode", "decode"):
                 row = _in_a_process({**task, "action": action})
-                cells = (size, str(length), action, f"{row['fps']:.1f}", f"{row['peak_mib']:.0f}")
+                cells = (size, str(length), str(parallel), action, f"{row['fps']:.1f}", f"{row['peak_mib']:.0f}")
                 print(markdown.row(cells), flush=True)
     return 0
 
@@ -70,10 +72,10 @@ def _measure(task: dict[str, Any]) -> dict[str, float]:
             info, kept = video.info, list(itertools.islice(video, 8))
         frames = (cbvc_jax.VideoFrame(kept[i % len(kept)].rgb, i) for i in range(task["length"]))
         file = Path(task["file"]).open("wb")  # noqa: SIM115
-        steps = cbvc_jax.encode(frames, file, model, info, task["rate"])
+        steps = cbvc_jax.encode(frames, file, model, info, task["rate"], parallel=task["parallel"])
     else:
         file = Path(task["file"]).open("rb")  # noqa: SIM115
-        steps = iter(cbvc_jax.StreamDecoder(file, model))
+        steps = iter(cbvc_jax.StreamDecoder(file, model, parallel=task["parallel"]))
     with file:
         began = 0.0
         for i, _ in enumerate(steps):

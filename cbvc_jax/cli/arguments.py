@@ -52,6 +52,13 @@ def bits_a_second(text: str) -> Fraction:
     return _fraction(text if unit == 1 else text[:-1], "a number of bits a second, such as 300k or 1.5M") * unit
 
 
+def positive(text: str) -> int:
+    """A whole number from 1 on; for argparse."""
+    if re.fullmatch(r"0*[1-9][0-9]{0,5}", text) is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
+    return int(text)
+
+
 def _fraction(text: str, meaning: str) -> Fraction:
     # Plain digits only: an exponent could ask for a number that fills the memory.
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{0,12})?|[0-9]{1,12}/0*[1-9][0-9]{0,11}", text) is None:

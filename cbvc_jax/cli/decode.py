@@ -6,7 +6,7 @@ import argparse
 from fractions import Fraction
 from typing import Any
 
-from cbvc_jax.cli.arguments import check_frames, seconds
+from cbvc_jax.cli.arguments import check_frames, positive, seconds
 from cbvc_jax.cli.input import open_input
 from cbvc_jax.cli.progress import note, progress
 from cbvc_jax.errors import BitstreamError, UsageError
@@ -22,6 +22,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--export", metavar="DIR", help="what the backend runs (default: made with cbvc export, kept)")
     parser.add_argument("--from", dest="start", type=seconds, default=Fraction(0), metavar="T", help="begin at T s")
     parser.add_argument("--frames", type=int, help="decode no more than this")
+    parser.add_argument("--parallel", type=positive, default=1, metavar="N", help="GOPs decoded at once (on JAX)")
     parser.add_argument("--max-pixels", type=int, metavar="N", help="refuse larger frames (default: those beyond 8K)")
     parser.add_argument("--conceal", action="store_true", help="go on after damage, from the next keyframe")
     parser.set_defaults(run=run)
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         on_jax = args.export is None and args.backend in (None, "jax")
         decoding: dict[str, Any] = {"model": _model(args)} if on_jax else {"decoder": _exported(args)}
         limit = MAX_PIXELS if args.max_pixels is None else args.max_pixels
-        stream = StreamDecoder(file, conceal=args.conceal, start=args.start, max_pixels=limit, **decoding)
+        decoding |= {"conceal": args.conceal, "start": args.start, "max_pixels": limit, "parallel": args.parallel}
+        stream = StreamDecoder(file, **decoding)
         shown = 0
         with create_video(args.output, stream.info) as video, progress("decode", args.frames) as bar:
             frames = iter(stream)

@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from cbvc_jax.bitstream import STREAM_CODINGS
-from cbvc_jax.cli.arguments import bits_a_second, check_frames, frame_rate, parse_size
+from cbvc_jax.cli.arguments import bits_a_second, check_frames, frame_rate, parse_size, positive
 from cbvc_jax.cli.input import check_stdin
 from cbvc_jax.cli.progress import note, progress
 from cbvc_jax.errors import UsageError, VideoError
@@ -47,6 +47,9 @@ def add_parser(subparsers: Any) -> None:
         "or that with blocks that stay as they were, where that costs less (default otherwise)",
     )
     parser.add_argument("--frames", type=int, help="encode no more than this")
+    parser.add_argument(
+        "--parallel", type=positive, default=1, metavar="N", help="GOPs coded at once, to the same stream (with --rate)"
+    )
     parser.add_argument("--size", help="WxH: the size of raw YUV, or a size to scale to")
     parser.add_argument("--frame-rate", type=frame_rate, help="frames a second, e.g. 25 or 30000/1001")
     parser.add_argument("--matrix", choices=("bt601", "bt709", "bt2020"), help="how to read YUV, in place of its tags")
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from cbvc_jax.codec import DEFAULT_CODING, RATED_CODING, encode
     from cbvc_jax.rate_control import setting_for
     from cbvc_jax.video import open_video
-    from cbvc_jax.weights import DEFAULT_MODEL, load_model
+    from cbvc_jax.weights import DEFAULT_MODEL, bundled_models, load_model
 
     check_distinct(args.input, args.output)
     use_compilation_cache()
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         with open_output(args.output) as file, progress("encode", count) as bar:
             coded = 0
             frames: Any = itertools.islice(video, args.frames)
-            choices: Any = {"price": price, "control": control, "cuts": not args.no_cuts}
+            choices: Any = {"price": price, "control": control, "cuts": not args.no_cuts, "parallel": args.parallel}
             for _ in encode(frames, file, model, video.info, rate, args.gop, coding, **choices):
                 coded += 1
                 bar.update()
@@ -90,10 +93,11 @@ def run(args: argparse.Namespace) -> int:
                 raise VideoError(f"{args.input} holds no frames; nothing was written")
         for text in video.notes:
             note(text)
-        if args.gop > LONG_GOP and coded > LONG_GOP:
+        if args.gop > LONG_GOP and coded > LONG_GOP and model.path not in bundled_models().values():
             note(
                 f"over {LONG_GOP} and more frames without a keyframe, other machines may come to show other pictures "
-                "than this one does (docs/decode_anywhere.md, Drift); a smaller --gop ends that"
+                "than this one does, if the model was not trained to let differences fade (python -m "
+                f"cbvc_jax.export.fading {args.output} tells); a smaller --gop ends that"
             )
         if control is not None and abs(control.ratio - 1.0) > TOLERANCE:
             note(f"the stream has {control.ratio:.2f} times the bits that were asked for: {_why(control)}")

@@ -110,9 +110,26 @@ def test_a_long_way_without_a_keyframe_is_told(cbvc, tmp_path):
     for i in range(130):
         Image.new("RGB", (8, 8), (i, i, i)).save(tmp_path / "long" / f"{i:03}.png")
     command = ("encode", tmp_path / "long", tmp_path / "long.cbv", "--model", "random", "--no-cuts", "--gop")
-    assert "128 and more frames without a keyframe" in cbvc(*command, "1000").err
+    told = cbvc(*command, "1000").err
+    assert "128 and more frames without a keyframe" in told and "export.fading" in told
     assert cbvc(*command, "64").err == ""
     assert cbvc(*command, "1000", "--frames", "100").err == ""
+
+
+def test_gops_at_once_make_the_same_file(cbvc, tmp_path, clip, stream):
+    command = ("encode", clip, tmp_path / "two.cbv", "--model", "random", "--rate", "low", "--gop", "3", "--parallel")
+    assert cbvc(*command, "2").status == 0
+    assert (tmp_path / "two.cbv").read_bytes() == stream.read_bytes()
+    for parallel in ("1", "2"):
+        assert cbvc("decode", stream, tmp_path / f"{parallel}.y4m", "--parallel", parallel).status == 0
+    assert (tmp_path / "1.y4m").read_bytes() == (tmp_path / "2.y4m").read_bytes()
+    (tmp_path / "two.cbv").unlink()
+    with pytest.raises(SystemExit):
+        cbvc(*command, "0")
+    assert (
+        "cannot be coded at once" in cbvc("encode", clip, tmp_path / "q.cbv", "--quality", "50", "--parallel", "2").err
+    )
+    assert "only JAX" in cbvc("decode", stream, tmp_path / "b.y4m", "--backend", "jax-export", "--parallel", "2").err
 
 
 def test_decode_writes_pictures_and_y4m(cbvc, tmp_path, stream):
