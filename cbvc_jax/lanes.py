@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 AHEAD = 32
 """Items and results of one lane that may wait: as many as a GOP usually has."""
 POLL_S = 0.05
+PATIENCE_S = 1.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -44,8 +45,9 @@ def in_lanes(
 ) -> Iterator[Result]:
     """Results of all items in their order; each group of items goes through one lane, groups take turns.
 
-    An error of `items` or of a lane is raised where its result would be, after all results before it. Where the
-    iterator is closed, every thread has ended before it returns.
+    An error of `items` or of a lane is raised where its result would be, after all results before it. When the
+    iterator is closed, lanes end with the item that they are at, and the reading of items, too, unless it waits: for a
+    pipe, say.
 
     Args:
       items: read ahead, in a thread.
@@ -53,16 +55,17 @@ def in_lanes(
       lanes: what makes a result of an item. Each is called from one thread only, with whole groups.
     """
     shared = _Lanes(items, starts, lanes)
-    threads = [threading.Thread(target=shared.feed, daemon=True)]
-    threads += [threading.Thread(target=shared.work, args=(lane,), daemon=True) for lane in range(len(lanes))]
-    for thread in threads:
+    reading = threading.Thread(target=shared.feed, daemon=True)
+    working = [threading.Thread(target=shared.work, args=(lane,), daemon=True) for lane in range(len(lanes))]
+    for thread in (reading, *working):
         thread.start()
     try:
         yield from shared.results()
     finally:
         shared.stopped.set()
-        for thread in threads:
+        for thread in working:
             thread.join()
+        reading.join(PATIENCE_S)
 
 
 class _Stopped(Exception):

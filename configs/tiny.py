@@ -1,6 +1,7 @@
 """`tiny`: keyframes alone first, then GOPs of 7 in sessions of four chunks, all rates; two hours on two cores.
 
-`configs/tiny.py:longer` goes on from the model that `--config.init_from` names, gently: one hour.
+`configs/tiny.py:longer` goes on from the model that `--config.init_from` names, gently, and asks that differences in
+y_ref fade: two hours on one core.
 """
 
 import ml_collections
@@ -30,8 +31,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.phase_order = ("keyframes", "gops")
     if variant == "longer":
         config.lr, config.lr_warmup, config.lr_decay = 2.5e-4, 100, 0.9
-        config.max_norm = 6.0
+        config.fading, config.reference_gradient, config.max_norm = 0.3, 0.5, 2.0
         config.codebook.decay = 0.995
-        config.phases.gops.update({"steps": 2400, "predicted_warmup": 0})
+        config.phases.gops.update({"steps": 4100, "predicted_warmup": 0})
         config.phase_order = ("gops",)
     return config

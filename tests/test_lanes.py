@@ -77,3 +77,18 @@ def test_an_error_comes_after_the_results_before_it():
     with pytest.raises(ValueError, match="three"):
         next(results)
     assert not threads()
+
+
+def test_items_that_never_come_hold_nobody_up():
+    never = threading.Event()
+
+    def items():
+        yield 0
+        never.wait()
+
+    results = in_lanes(items(), lambda _: True, [lambda i: i] * 2)
+    assert next(results) == 0
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 10
+    never.set()

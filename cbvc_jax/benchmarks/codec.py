@@ -1,6 +1,6 @@
 """Speed and memory of encode and decode, each measurement in a process of its own.
 
-python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720 1920x1080] [--lengths 10 1000] [--parallel 1 2]
+python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720] [--lengths 10 1000] [--parallel 1 2]
 
 Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the
 first GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included.
