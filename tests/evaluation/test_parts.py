@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cbvc_jax import complexity
+from cbvc_jax import complexity, presets
+from cbvc_jax.benchmarks import roofline
 from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.parts import load_parts, measure_parts, save_parts
 from cbvc_jax.model import init_params
@@ -48,3 +49,14 @@ def test_what_cannot_be_timed_is_refused(mini):
         measure_parts([mini], 64, 64, parts=("GDN",))
     with pytest.raises(UsageError, match="at least one"):
         measure_parts([mini], 64, 64, repetitions=0)
+
+
+def test_the_roofline_adds_parts_up(mini, monkeypatch, capsys):
+    monkeypatch.setitem(presets.PRESETS, "mini", mini.preset)
+    assert roofline.main(["--models", "mini", "--size", "100x60", "--repetitions", "1"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| mini")]
+    assert [row[1] for row in rows] == [*complexity.PARTS, "encode, high", "decode"]
+    ms = {row[1]: float(row[3]) for row in rows}
+    assert ms["decode"] == pytest.approx(sum(ms[part] for part in complexity.DECODE_PARTS), abs=0.2)
+    cost = complexity.measure(mini.preset, 60, 100)
+    assert roofline.part_macs(cost, "VQ encode", "high") == cost.parts["VQ encode"].macs + cost.search_macs["high"]

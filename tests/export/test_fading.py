@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cbvc_jax.export.fading import fading, main
 
 
@@ -19,3 +21,10 @@ def test_the_command_prints_the_shares_and_errors(mini, stream, capsys, tmp_path
     assert "| 0 | 1.0e+00 |\n| 1 |" in capsys.readouterr().out
     assert main([str(tmp_path / "none.cbv")]) == 1
     assert "fading: " in capsys.readouterr().err
+
+
+def test_differences_fade_with_the_bundled_model():
+    left = fading(Path(__file__).parents[1] / "conformance" / "streams" / "long.cbv")
+    assert len(left) == 96
+    assert max(left[32:]) < 0.05
+    assert left[-1] < 0.01
