@@ -23,11 +23,18 @@ def attend_window(
     v: Float[Array, "m heads d"],
     bias: Float[Array, "heads n m"] | None = None,
 ) -> Float[Array, "n heads d"]:
-    """Attention of one query window to its key/value window: softmax(q k / sqrt(d) + bias) v, head by head."""
-    logits = jnp.einsum("nhd,mhd->hnm", q, k) * q.shape[-1] ** -0.5
+    """Attention of one query window to its key/value window: softmax(q k / sqrt(d) + bias) v, head by head.
+
+    Heads first, and the softmax's division after the product with v: XLA on the CPU fuses the other order into loops that
+    compute exponentials over and over, twice as slow.
+    """
+    q, k, v = (t.swapaxes(0, 1) for t in (q, k, v))
+    logits = jnp.matmul(q, k.swapaxes(1, 2)) * q.shape[-1] ** -0.5
     if bias is not None:
         logits = logits + bias
-    return jnp.einsum("hnm,mhd->nhd", jax.nn.softmax(logits, axis=-1), v)
+    weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
+    attended = jnp.matmul(weights, v) / jnp.sum(weights, axis=-1, keepdims=True)
+    return attended.swapaxes(0, 1)
 
 
 def _overlapping_blocks(x: Array, axis: int, window: int, padding: int) -> Array:
