@@ -29,11 +29,11 @@ def attend_window(
     compute exponentials over and over, twice as slow.
     """
     q, k, v = (t.swapaxes(0, 1) for t in (q, k, v))
-    logits = jnp.matmul(q, k.swapaxes(1, 2)) * q.shape[-1] ** -0.5
+    logits = jnp.einsum("hnd,hmd->hnm", q, k) * q.shape[-1] ** -0.5
     if bias is not None:
         logits = logits + bias
     weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
-    attended = jnp.matmul(weights, v) / jnp.sum(weights, axis=-1, keepdims=True)
+    attended = jnp.einsum("hnm,hmd->hnd", weights, v) / jnp.sum(weights, axis=-1, keepdims=True)
     return attended.swapaxes(0, 1)
 
 

@@ -25,11 +25,11 @@ def test_the_streams_are_those_of_the_bundled_model():
     assert {file.stem for file in FOLDER.glob("*.cbv")} == set(STREAMS)
 
 
-def test_the_stream_that_stands_still_skips_some_blocks_first_and_all_that_stand_still_in_the_end():
+def test_the_stream_that_stands_still_skips_some_blocks_first_and_nearly_all_that_stand_still_in_the_end():
     skips = [record.skip for record in records("still") if record.kind == "predicted"]
     assert all(skip is not None for skip in skips)
     assert 0.0 < skips[0].mean() < 0.5
-    assert skips[-1][:, :3].all()
+    assert skips[-1][:, :3].mean() > 0.9
 
 
 @pytest.mark.parametrize(
