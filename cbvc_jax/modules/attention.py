@@ -25,8 +25,8 @@ def attend_window(
 ) -> Float[Array, "n heads d"]:
     """Attention of one query window to its key/value window: softmax(q k / sqrt(d) + bias) v, head by head.
 
-    Heads first, and the softmax's division after the product with v: XLA on the CPU fuses the other order into loops that
-    compute exponentials over and over, twice as slow.
+    Heads first, and the softmax's division after the product with v: what XLA makes of the other order on a CPU takes
+    several times as long.
     """
     q, k, v = (t.swapaxes(0, 1) for t in (q, k, v))
     logits = jnp.einsum("hnd,hmd->hnm", q, k) * q.shape[-1] ** -0.5
