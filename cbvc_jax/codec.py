@@ -400,13 +400,15 @@ def encode(
             "GOPs cannot be coded at once under a quality or a target: what bits cost in one is learned in those before"
         )
     make = functools.partial(Encoder, model, info.height, info.width, rate, skips=coding == "skipping")
+    encoders = [make(gop=gop, price=price, cuts=cuts)]
+    if parallel > 1:
+        encoders = [make(gop=sys.maxsize, cuts=False, device=device) for device in lane_devices(parallel)]
     shift: int | None = None
     with StreamWriter(file, stream_header(model, info, gop, coding)) as writer:
         if parallel > 1:
-            encoders = [make(gop=sys.maxsize, cuts=False, device=device) for device in lane_devices(parallel)]
             pairs = _in_gops(frames, gop, cuts, encoders)
         else:
-            pairs = _one_by_one(frames, make(gop=gop, price=price, cuts=cuts), writer, control)
+            pairs = _one_by_one(frames, encoders[0], writer, control)
         for frame, coded in pairs:
             shift = min(frame.timestamp, 0) if shift is None else shift
             before = writer.size_bytes if writer.frames else 0
