@@ -200,7 +200,8 @@ def _run(args: argparse.Namespace) -> int:
         write_whole(args.out / f"{name}.svg", svg)
     text = "\n".join([*map(markdown, tables), *(f"![{name}]({name}.svg)" for name in figures)]) + "\n"
     write_whole(args.out / "tables.md", text)
-    write_whole(args.out / "tables.json", json.dumps([dataclasses.asdict(table) for table in tables], indent=1) + "\n")
+    listed = [dataclasses.asdict(table) for table in tables]
+    write_whole(args.out / "tables.json", json.dumps(listed, indent=1, default=sorted) + "\n")
     print(text, end="")
     complete = all(name in point["results"] for point in points for name in names)
     return 0 if complete and all(r["passed"] is not False for p in points for r in p["results"].values()) else 1
