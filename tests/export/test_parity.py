@@ -17,9 +17,14 @@ from cbvc_jax.export.parity import ParityError, crosscheck
 from cbvc_jax.export.variants import REFERENCE, Variant
 
 
+@pytest.fixture(scope="module")
+def own_cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CBVC_CACHE", str(tmp_path / "cache"))
+def _own_cache(own_cache, monkeypatch):
+    monkeypatch.setenv("CBVC_CACHE", str(own_cache))
 
 
 def test_jax_and_its_export_are_equal_and_rounded_parameters_are_not(mini, stream):

@@ -12,6 +12,7 @@ from cbvc_jax.errors import UsageError
 from cbvc_jax.training.chunk import Schedule, mode_of
 from cbvc_jax.training.precision import compute_dtype
 from cbvc_jax.training.program import bf16_flops, collectives
+from cbvc_jax.training.sharding import single
 from cbvc_jax.training.state import empty_carry, init_state
 from cbvc_jax.training.step import make_step
 from tests.training.mini import BATCH, mini_config
@@ -21,7 +22,7 @@ def one_step(**changes):
     config = mini_config()
     config.update(changes)
     frozen = ml_collections.FrozenConfigDict(config)
-    state = init_state(config).replace(carry=empty_carry(config, config.phases.gops))
+    state = single().place_state(init_state(config).replace(carry=empty_carry(config, config.phases.gops)))
     frames = np.random.default_rng(0).integers(0, 255, (BATCH, 3, 64, 64, 3), dtype=np.uint8)
     for _ in range(2):
         state, metrics = make_step(frozen, "high")(state, frames, Schedule())

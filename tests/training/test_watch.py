@@ -77,7 +77,7 @@ def test_an_injected_collapse_is_noticed_and_mended_within_a_hundred_steps():
     config = mini_config()
     frozen, phase = ml_collections.FrozenConfigDict(config), config.phases.gops
     batches = ClipBatches(clips(), BatchShape(BATCH, phase.frames, phase.chunks, phase.crop, 0.0), seed=1)
-    state = init_state(config).replace(carry=empty_carry(config, phase))
+    state = single().place_state(init_state(config).replace(carry=empty_carry(config, phase)))
     state = start_codebooks(state, frozen, batches, ("key", "high"))
     # All codewords of a stage but one go where no latent is.
     first, *rest = state.codebooks["high"]
