@@ -7,8 +7,7 @@
     decode   record --> indices --> VQ^-1, ctxD --> y_hat --> D --crop--> frame
                                        y_ref <-------+
 
-A frame of any size is padded to a multiple of 64 by repeating its edge. Only indices that cover the true frame are
-sent; both sides fill the rest by repeating the nearest one.
+What runs compiled is in `cbvc_jax.programs`.
 """
 
 from __future__ import annotations
@@ -16,14 +15,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int32, UInt8, UInt16
+from jaxtyping import Array, UInt8
 
 from cbvc_jax.bitstream import (
     STREAM_CODINGS,
@@ -35,13 +32,10 @@ from cbvc_jax.bitstream import (
     fill_skipped,
 )
 from cbvc_jax.errors import UsageError
-from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
 from cbvc_jax.lanes import in_lanes
-from cbvc_jax.model import CodebookSet, CodecModel, Params
-from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
-from cbvc_jax.modules.transforms import to_8bit, to_unit
-from cbvc_jax.presets import KEYFRAME, Preset
+from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.pricing import block_bits, index_costs
+from cbvc_jax.programs import Device, Frame, IndexMaps, Programs, batched, block_errors
 from cbvc_jax.rate_control import RateControl
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.video.cuts import CutDetector
@@ -51,15 +45,9 @@ DEFAULT_GOP = 32
 DEFAULT_CODING: StreamCoding = "adaptive"
 RATED_CODING: StreamCoding = "skipping"
 """What suits a price of bits."""
-BLOCK = STAGE_STRIDES[0]
-"""Side of what can be skipped, in pixels."""
 LEAST_GAIN = 0.1
 """Share of a block's error that coding it must take away, where bits have no price."""
-Device = Any
-"""One of `jax.devices()`."""
-Frame = UInt8[np.ndarray, "h w 3"]
 GetChances = Callable[[str], list[Chances] | None]
-IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,128 +65,6 @@ class CodedFrame:
     rate: str
     indices: IndexMaps
     skip: Skip | None = None
-
-
-_placed: weakref.WeakKeyDictionary[Model, dict[Device | None, tuple[Params, CodebookSet]]] = weakref.WeakKeyDictionary()
-
-
-def _on_device(model: Model, device: Device | None) -> tuple[Params, CodebookSet]:
-    """Parameters and codebooks where programs run: arrays of the host would be copied there in every call."""
-    copies = _placed.setdefault(model, {})
-    if device not in copies:
-        copies[device] = jax.device_put((model.params, model.codebooks), device)
-    return copies[device]
-
-
-class _Programs:
-    """The compiled programs of one model at one frame size, shared by encoder and decoder."""
-
-    def __init__(self, model: Model, height: int, width: int, device: Device | None = None):
-        self.preset, self.height, self.width = model.preset, height, width
-        self.params, self.codebooks = _on_device(model, device)
-        self.padded = padded_size(height, width)
-        self.grids = stage_grids(height, width)
-
-    def search(
-        self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
-    ) -> list[Int32[Array, "1 rows cols g"]]:
-        ph, pw = self.padded
-        padded = np.pad(frame, ((0, ph - self.height), (0, pw - self.width), (0, 0)), mode="edge")
-        return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], padded[None], y_ref, costs)
-
-    def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages"]:
-        size, books = (self.height, self.width), self.codebooks[kind]
-        return _sensitivity(self.preset, self.padded, size, kind, self.params, books, indices, y_ref)
-
-    def restore(
-        self, indices: list[Any], y_ref: Array | None, kind: str, skip: Skip | None = None
-    ) -> Float[Array, "1 h8 w8 c"]:
-        return _restore(self.preset, self.padded, kind, self.params, self.codebooks[kind], indices, y_ref, skip)
-
-    def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
-        return _picture(self.preset, (self.height, self.width), self.params, y_hat)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, costs):
-    model, variables = CodecModel(preset), {"params": params}
-    y = model.apply(variables, to_unit(frame), method="latents")
-    if costs is not None:
-        sizes = stage_grids(*frame.shape[1:3])
-        costs = [_fill_costs(c, *size) for c, size in zip(costs, sizes, strict=True)]
-    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, costs=costs, method="encode")
-    return [c.indices[:, :rows, :cols].astype(jnp.uint16) for c, (rows, cols) in zip(codes, grids, strict=True)]
-
-
-def _fill_costs(costs: IndexCosts, rows: int, cols: int) -> IndexCosts:
-    """Costs of the indices that are sent, for all that are searched."""
-    if costs.of_index.ndim > 2:
-        costs = costs._replace(of_index=_fill(costs.of_index, rows, cols))
-    if costs.repeats is not None:
-        costs = costs._replace(repeats=Repeats(*(_fill(c, rows, cols) for c in costs.repeats)))
-    return costs
-
-
-def _fill(maps: Array, rows: int, cols: int) -> Array:
-    """Maps [1, h, w, ...] made larger by repeating the nearest entry."""
-    rest = [(0, 0)] * (maps.ndim - 3)
-    return jnp.pad(maps, ((0, 0), (0, rows - maps.shape[1]), (0, cols - maps.shape[2]), *rest), mode="edge")
-
-
-def _filled(indices: list[Array], padded: tuple[int, int]) -> list[Int32[Array, "1 rows cols g"]]:
-    """Indices of the padded frame from those that are sent."""
-    return [_fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, indices, y_ref):
-    """Squared error in the picture, in 8-bit levels, for a unit of squared distance in each stage's codewords.
-
-    Measured by adding noise to them, half as strong as they are themselves.
-    """
-    model, variables = CodecModel(preset), {"params": params}
-    full = _filled(indices, padded)
-    codewords = [look_up(i, codebook) for i, codebook in zip(full, codebooks, strict=True)]
-
-    def picture(codewords: list[Array]) -> Array:
-        y_hat = model.apply(variables, codewords, y_ref, kind, method="restore")
-        x_hat: Any = model.apply(variables, y_hat, method="picture")
-        return 255.0 * jnp.clip(x_hat[:, : size[0], : size[1]], 0.0, 1.0)
-
-    plain = picture(codewords)
-    found = []
-    for s, c in enumerate(codewords):
-        noise = 0.5 * jnp.std(c) * jax.random.normal(jax.random.key(s), c.shape)
-        error = jnp.sum(jnp.square(picture([*codewords[:s], c + noise, *codewords[s + 1 :]]) - plain)) / 3.0
-        found.append(error / jnp.sum(jnp.square(noise)))
-    return jnp.stack(found)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref, skip):
-    full = _filled(indices, padded)
-    blocks = None if skip is None else _fill(skip[None].astype(jnp.int32), *stage_grids(*padded)[0])
-    return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, blocks, method="decode")
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _picture(preset: Preset, size: tuple[int, int], params, y_hat):
-    x_hat: Any = CodecModel(preset).apply({"params": params}, y_hat, method="picture")
-    return to_8bit(x_hat[0, : size[0], : size[1]])
-
-
-def _batched(maps: IndexMaps) -> list[UInt16[np.ndarray, "1 rows cols g"]]:
-    """Indices as the programs take them."""
-    return [i.transpose(1, 2, 0)[None] for i in maps]
-
-
-@jax.jit
-def _block_errors(frame: UInt8[Array, "h w 3"], shown: UInt8[Array, "h w 3"]) -> Float[Array, "rows cols"]:
-    """Squared error in each block of 16x16 pixels, in 8-bit levels, mean over R, G and B."""
-    error = jnp.mean(jnp.square(frame.astype(jnp.float32) - shown.astype(jnp.float32)), axis=-1)
-    height, width = error.shape
-    error = jnp.pad(error, ((0, -height % BLOCK), (0, -width % BLOCK)))
-    return jnp.sum(error.reshape(error.shape[0] // BLOCK, BLOCK, -1, BLOCK), axis=(1, 3))
 
 
 class Encoder:
@@ -233,7 +99,7 @@ class Encoder:
             raise UsageError(f"a GOP of {gop} frames makes no sense: it takes at least 1")
         model.preset.codebook_sizes(rate)
         self.rate, self.gop, self.price = rate, gop, price
-        self._programs = _Programs(model, height, width, device)
+        self._programs = Programs(model, height, width, device)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
         self._skips = skips
@@ -275,7 +141,7 @@ class Encoder:
                 skip = self._skipped(frame, shown, 0.0 if likely is None else block_bits(likely, maps))
             if skip is not None:
                 maps = fill_skipped(maps, skip, self._last[1] if self._last[0] == kind else None)
-                y_hat = self._programs.restore(_batched(maps), self._y_ref, kind, skip)
+                y_hat = self._programs.restore(batched(maps), self._y_ref, kind, skip)
                 shown = self._programs.picture(y_hat)
             self._shown = shown
         self._y_ref, self._last = y_hat, (kind, maps)
@@ -284,7 +150,7 @@ class Encoder:
 
     def _skipped(self, frame: Frame, shown: Array, bits: np.ndarray | float) -> Skip | None:
         """The blocks that cost less as they were than as coded, which `shown` shows; None if there is none."""
-        stay, coded = np.asarray(_block_errors(frame, self._shown)), np.asarray(_block_errors(frame, shown))
+        stay, coded = np.asarray(block_errors(frame, self._shown)), np.asarray(block_errors(frame, shown))
         skip = stay <= (coded + self.price * bits if self.price else coded * (1.0 + LEAST_GAIN))
         return skip if skip.any() else None
 
@@ -313,7 +179,7 @@ class Decoder:
     """Decodes one frame after the other; arguments as of `Encoder`."""
 
     def __init__(self, model: Model, height: int, width: int, device: Device | None = None):
-        self._programs = _Programs(model, height, width, device)
+        self._programs = Programs(model, height, width, device)
         self._y_ref: Array | None = None
 
     def push(
@@ -334,7 +200,7 @@ class Decoder:
             self._y_ref = None
         elif self._y_ref is None:
             raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
-        self._y_ref = self._programs.restore(_batched(indices), self._y_ref, rate, skip)
+        self._y_ref = self._programs.restore(batched(indices), self._y_ref, rate, skip)
         return self._programs.picture(self._y_ref) if show else None
 
 

@@ -1,0 +1,152 @@
+"""The compiled programs of one model at one frame size: what an encoder and a decoder do with a frame.
+
+A frame of any size is padded to a multiple of 64 by repeating its edge. Only indices that cover the true frame are
+sent; both sides fill the rest by repeating the nearest one.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int32, UInt8, UInt16
+
+from cbvc_jax.bitstream import Skip
+from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
+from cbvc_jax.model import CodebookSet, CodecModel, Params
+from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
+from cbvc_jax.modules.transforms import to_8bit, to_unit
+from cbvc_jax.presets import Preset
+from cbvc_jax.weights import Model
+
+BLOCK = STAGE_STRIDES[0]
+"""Side of what can be skipped, in pixels."""
+Device = Any
+"""One of `jax.devices()`."""
+Frame = UInt8[np.ndarray, "h w 3"]
+IndexMaps = tuple[UInt16[np.ndarray, "g rows cols"], ...]
+
+_placed: weakref.WeakKeyDictionary[Model, dict[Device | None, tuple[Params, CodebookSet]]] = weakref.WeakKeyDictionary()
+
+
+def _on_device(model: Model, device: Device | None) -> tuple[Params, CodebookSet]:
+    """Parameters and codebooks where programs run: arrays of the host would be copied there in every call."""
+    copies = _placed.setdefault(model, {})
+    if device not in copies:
+        copies[device] = jax.device_put((model.params, model.codebooks), device)
+    return copies[device]
+
+
+class Programs:
+    """The compiled programs of one model at one frame size, shared by encoder and decoder."""
+
+    def __init__(self, model: Model, height: int, width: int, device: Device | None = None):
+        self.preset, self.height, self.width = model.preset, height, width
+        self.params, self.codebooks = _on_device(model, device)
+        self.padded = padded_size(height, width)
+        self.grids = stage_grids(height, width)
+
+    def search(
+        self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
+    ) -> list[Int32[Array, "1 rows cols g"]]:
+        ph, pw = self.padded
+        padded = np.pad(frame, ((0, ph - self.height), (0, pw - self.width), (0, 0)), mode="edge")
+        return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], padded[None], y_ref, costs)
+
+    def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages"]:
+        size, books = (self.height, self.width), self.codebooks[kind]
+        return _sensitivity(self.preset, self.padded, size, kind, self.params, books, indices, y_ref)
+
+    def restore(
+        self, indices: list[Any], y_ref: Array | None, kind: str, skip: Skip | None = None
+    ) -> Float[Array, "1 h8 w8 c"]:
+        return _restore(self.preset, self.padded, kind, self.params, self.codebooks[kind], indices, y_ref, skip)
+
+    def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
+        return _picture(self.preset, (self.height, self.width), self.params, y_hat)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, costs):
+    model, variables = CodecModel(preset), {"params": params}
+    y = model.apply(variables, to_unit(frame), method="latents")
+    if costs is not None:
+        sizes = stage_grids(*frame.shape[1:3])
+        costs = [_fill_costs(c, *size) for c, size in zip(costs, sizes, strict=True)]
+    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, costs=costs, method="encode")
+    return [c.indices[:, :rows, :cols].astype(jnp.uint16) for c, (rows, cols) in zip(codes, grids, strict=True)]
+
+
+def _fill_costs(costs: IndexCosts, rows: int, cols: int) -> IndexCosts:
+    """Costs of the indices that are sent, for all that are searched."""
+    if costs.of_index.ndim > 2:
+        costs = costs._replace(of_index=fill(costs.of_index, rows, cols))
+    if costs.repeats is not None:
+        costs = costs._replace(repeats=Repeats(*(fill(c, rows, cols) for c in costs.repeats)))
+    return costs
+
+
+def fill(maps: Array, rows: int, cols: int) -> Array:
+    """Maps [1, h, w, ...] made larger by repeating the nearest entry."""
+    rest = [(0, 0)] * (maps.ndim - 3)
+    return jnp.pad(maps, ((0, 0), (0, rows - maps.shape[1]), (0, cols - maps.shape[2]), *rest), mode="edge")
+
+
+def filled(indices: list[Array], padded: tuple[int, int]) -> list[Int32[Array, "1 rows cols g"]]:
+    """Indices of the padded frame from those that are sent."""
+    return [fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, indices, y_ref):
+    """Squared error in the picture, in 8-bit levels, for a unit of squared distance in each stage's codewords.
+
+    Measured by adding noise to them, half as strong as they are themselves.
+    """
+    model, variables = CodecModel(preset), {"params": params}
+    full = filled(indices, padded)
+    codewords = [look_up(i, codebook) for i, codebook in zip(full, codebooks, strict=True)]
+
+    def picture(codewords: list[Array]) -> Array:
+        y_hat = model.apply(variables, codewords, y_ref, kind, method="restore")
+        x_hat: Any = model.apply(variables, y_hat, method="picture")
+        return 255.0 * jnp.clip(x_hat[:, : size[0], : size[1]], 0.0, 1.0)
+
+    plain = picture(codewords)
+    found = []
+    for s, c in enumerate(codewords):
+        noise = 0.5 * jnp.std(c) * jax.random.normal(jax.random.key(s), c.shape)
+        error = jnp.sum(jnp.square(picture([*codewords[:s], c + noise, *codewords[s + 1 :]]) - plain)) / 3.0
+        found.append(error / jnp.sum(jnp.square(noise)))
+    return jnp.stack(found)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref, skip):
+    full = filled(indices, padded)
+    blocks = None if skip is None else fill(skip[None].astype(jnp.int32), *stage_grids(*padded)[0])
+    return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, blocks, method="decode")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _picture(preset: Preset, size: tuple[int, int], params, y_hat):
+    x_hat: Any = CodecModel(preset).apply({"params": params}, y_hat, method="picture")
+    return to_8bit(x_hat[0, : size[0], : size[1]])
+
+
+def batched(maps: IndexMaps) -> list[UInt16[np.ndarray, "1 rows cols g"]]:
+    """Indices as the programs take them."""
+    return [i.transpose(1, 2, 0)[None] for i in maps]
+
+
+@jax.jit
+def block_errors(frame: UInt8[Array, "h w 3"], shown: UInt8[Array, "h w 3"]) -> Float[Array, "rows cols"]:
+    """Squared error in each block of 16x16 pixels, in 8-bit levels, mean over R, G and B."""
+    error = jnp.mean(jnp.square(frame.astype(jnp.float32) - shown.astype(jnp.float32)), axis=-1)
+    height, width = error.shape
+    error = jnp.pad(error, ((0, -height % BLOCK), (0, -width % BLOCK)))
+    return jnp.sum(error.reshape(error.shape[0] // BLOCK, BLOCK, -1, BLOCK), axis=(1, 3))
