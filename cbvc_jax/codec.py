@@ -37,6 +37,7 @@ from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.pricing import block_bits, index_costs
 from cbvc_jax.programs import Device, Frame, IndexMaps, Programs, batched, block_errors
 from cbvc_jax.rate_control import RateControl
+from cbvc_jax.refinement import refine, rounds_of
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.video.cuts import CutDetector
 from cbvc_jax.weights import Model
@@ -80,6 +81,7 @@ class Encoder:
       cuts: a keyframe where a new scene begins, too.
       skips: leave blocks of predicted frames as they were where that costs less, in error and in bits at their price.
         It takes making the picture up to twice a frame.
+      effort: 0 .. 9, to make better pictures at the same rate, with time: see `cbvc_jax.refinement`.
       device: to run on; JAX's default otherwise.
     """
 
@@ -93,6 +95,7 @@ class Encoder:
         price: float = 0.0,
         cuts: bool = True,
         skips: bool = False,
+        effort: int = 0,
         device: Device | None = None,
     ):
         if gop < 1:
@@ -100,6 +103,7 @@ class Encoder:
         model.preset.codebook_sizes(rate)
         self.rate, self.gop, self.price = rate, gop, price
         self._programs = Programs(model, height, width, device)
+        self._rounds = rounds_of(effort)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
         self._skips = skips
@@ -160,13 +164,20 @@ class Encoder:
         if self.price and chances is None:
             raise UsageError("a price needs the chances of indices: pass the `chances` of the stream's writer")
         likely = chances(kind) if self.price and chances else None
-        if likely is None:
+        if likely is None and not self._rounds:
             return programs.search(frame, y_ref, kind), None
+        # GOPs that are coded at once must not depend on those before; where bits have a price there are none.
+        if kind == KEYFRAME and not self.price:
+            self._sensitivity.clear()
+        nearest = None
         if kind not in self._sensitivity:
             nearest = programs.search(frame, y_ref, kind)
             self._sensitivity[kind] = np.asarray(programs.sensitivity(nearest, y_ref, kind))
-        costs = index_costs(likely, self.price, self._sensitivity[kind])
-        return programs.search(frame, y_ref, kind, costs), likely
+        sensitivity = self._sensitivity[kind]
+        costs = None if likely is None else index_costs(likely, self.price, sensitivity)
+        if costs is not None or nearest is None:
+            nearest = programs.search(frame, y_ref, kind, costs)
+        return refine(programs, frame, nearest, y_ref, kind, sensitivity, self._rounds, costs), likely
 
     def reconstruction(self) -> Frame:
         """The last frame as a decoder will show it, uint8 [height, width, 3]."""
@@ -237,6 +248,7 @@ def encode(
     price: float = 0.0,
     control: RateControl | None = None,
     cuts: bool = True,
+    effort: int = 0,
     parallel: int = 1,
 ) -> Iterator[CodedFrame]:
     """Writes a stream to `file` while it is iterated: one coded frame for each of `frames`.
@@ -251,6 +263,7 @@ def encode(
       price: of a bit, as of `Encoder`; `cbvc_jax.rate_control.setting_for` has rate and price for a quality.
       control: chooses rate and price for every frame, to hold a target, in place of `rate` and `price`.
       cuts: a keyframe where a new scene begins, too, not only every `gop` frames.
+      effort: as of `Encoder`.
       parallel: GOPs that are coded at once, one after the other on each of JAX's devices; the stream is the same, byte
         for byte. Two times `lanes.AHEAD` frames of each GOP are held.
 
@@ -265,7 +278,7 @@ def encode(
         raise UsageError(
             "GOPs cannot be coded at once under a quality or a target: what bits cost in one is learned in those before"
         )
-    make = functools.partial(Encoder, model, info.height, info.width, rate, skips=coding == "skipping")
+    make = functools.partial(Encoder, model, info.height, info.width, rate, skips=coding == "skipping", effort=effort)
     encoders = [make(gop=gop, price=price, cuts=cuts)]
     if parallel > 1:
         encoders = [make(gop=sys.maxsize, cuts=False, device=device) for device in lane_devices(parallel)]

@@ -124,12 +124,23 @@ def rated_search(
     def distance(indices: Array) -> Array:
         return jnp.sum(jnp.square(z - look_up(indices, codebook)), axis=-1)
 
-    if of_index.ndim == 2:
-        paid = look_up(best, of_index[..., None])[..., 0]
-    else:
-        paid = jnp.take_along_axis(of_index, best[..., None], axis=-1)[..., 0]
-    repeat = distance(previous) + of_repeat <= distance(best) + paid + of_change
+    changed = distance(best) + _index_costs(best, of_index) + of_change
+    repeat = distance(previous) + of_repeat <= changed
     return jnp.where(repeat, previous, best)
+
+
+def cost_of(indices: Int[Array, "b h w g"], costs: IndexCosts) -> Float[Array, "b h w g"]:
+    """What indices cost."""
+    cost = _index_costs(indices, costs.of_index)
+    if costs.repeats is None:
+        return cost
+    return jnp.where(indices == costs.repeats.previous, costs.repeats.of_repeat, cost + costs.repeats.of_change)
+
+
+def _index_costs(indices: Int[Array, "b h w g"], of_index: Float[Array, "*b g k"]) -> Float[Array, "b h w g"]:
+    if of_index.ndim == 2:
+        return look_up(indices, of_index[..., None])[..., 0]
+    return jnp.take_along_axis(of_index, indices[..., None], axis=-1)[..., 0]
 
 
 def look_up(indices: Int[Array, "b h w g"], codebook: Float[Array, "g k d"]) -> Float[Array, "b h w g d"]:
