@@ -37,7 +37,7 @@ from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.pricing import block_bits, index_costs
 from cbvc_jax.programs import Device, Frame, IndexMaps, Programs, batched, block_errors
 from cbvc_jax.rate_control import RateControl
-from cbvc_jax.refinement import refine, rounds_of
+from cbvc_jax.refinement import check_effort, refine
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.video.cuts import CutDetector
 from cbvc_jax.weights import Model
@@ -81,7 +81,8 @@ class Encoder:
       cuts: a keyframe where a new scene begins, too.
       skips: leave blocks of predicted frames as they were where that costs less, in error and in bits at their price.
         It takes making the picture up to twice a frame.
-      effort: 0 .. 9, to make better pictures at the same rate, with time: see `cbvc_jax.refinement`.
+      effort: 0 .. 9, rounds of a search with the decoder for indices that make better pictures, which takes time: see
+        `cbvc_jax.refinement`.
       device: to run on; JAX's default otherwise.
     """
 
@@ -103,7 +104,7 @@ class Encoder:
         model.preset.codebook_sizes(rate)
         self.rate, self.gop, self.price = rate, gop, price
         self._programs = Programs(model, height, width, device)
-        self._rounds = rounds_of(effort)
+        self._effort = check_effort(effort)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
         self._skips = skips
@@ -164,7 +165,7 @@ class Encoder:
         if self.price and chances is None:
             raise UsageError("a price needs the chances of indices: pass the `chances` of the stream's writer")
         likely = chances(kind) if self.price and chances else None
-        if likely is None and not self._rounds:
+        if likely is None and not self._effort:
             return programs.search(frame, y_ref, kind), None
         # GOPs that are coded at once must not depend on those before; where bits have a price there are none.
         if kind == KEYFRAME and not self.price:
@@ -177,7 +178,9 @@ class Encoder:
         costs = None if likely is None else index_costs(likely, self.price, sensitivity)
         if costs is not None or nearest is None:
             nearest = programs.search(frame, y_ref, kind, costs)
-        return refine(programs, frame, nearest, y_ref, kind, sensitivity, self._rounds, costs), likely
+        if self._effort:
+            nearest = refine(programs, frame, nearest, y_ref, kind, sensitivity, self._effort, costs)
+        return nearest, likely
 
     def reconstruction(self) -> Frame:
         """The last frame as a decoder will show it, uint8 [height, width, 3]."""

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int32, UInt16
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import STAGE_STRIDES
 from cbvc_jax.model import CodecModel
-from cbvc_jax.modules.search import IndexCosts, Repeats, cost_of, look_up, rated_search, search
+from cbvc_jax.modules.search import IndexCosts, cost_of, look_up, rated_search, search
 from cbvc_jax.presets import Preset
 from cbvc_jax.programs import Frame, Programs, fill
 
@@ -30,36 +30,35 @@ MAX_EFFORT = 9
 CELL = STAGE_STRIDES[0] // 2
 """Side of the squares that errors are summed in, in pixels."""
 PHASES = 4
+CAUTIONS = (12.0, 6.0, 3.0, 1.5, 0.75)
+"""Curvatures that are tried, over what the sensitivity of a stage says: the larger, the nearer what they lead to."""
 NOTHING = -1
 """In place of a stage, a trial that changes no index."""
 Indices = list[UInt16[Array, "1 rows cols g"]]
 Cells = Float[Array, "rows cols"]
 
 
-class Round(NamedTuple):
-    """One round: a slope, and trials that follow it.
+class Plan(NamedTuple):
+    """What is tried in a round.
 
     Attributes:
-      caution: curvature over what the sensitivity of a stage says: the larger, the nearer what is tried.
-      stages: in this order.
+      wanted: the index to be tried at each place of each stage.
+      step: which of `CAUTIONS` it was found with; their number where none finds another index than there is.
     """
 
-    caution: float
-    stages: tuple[int, ...] = (2, 1, 0)
+    wanted: list[Int32[Array, "1 rows cols g"]]
+    step: list[Int32[Array, "rows cols"]]
 
 
-ROUNDS = (Round(10.0), Round(5.0), Round(3.0))
-
-
-def rounds_of(effort: int) -> tuple[Round, ...]:
-    """What an effort does.
+def check_effort(effort: int) -> int:
+    """The effort itself.
 
     Raises:
       UsageError: there is no such effort.
     """
     if not 0 <= effort <= MAX_EFFORT:
         raise UsageError(f"an effort of {effort} makes no sense: it goes from 0 to {MAX_EFFORT}")
-    return ROUNDS[:effort]
+    return effort
 
 
 def refine(
@@ -69,7 +68,7 @@ def refine(
     y_ref: Float[Array, "1 h8 w8 c"] | None,
     kind: str,
     sensitivity: Float[Any, "stages"],
-    rounds: tuple[Round, ...],
+    effort: int,
     costs: list[IndexCosts] | None = None,
 ) -> Indices:
     """Indices of no more squared error, or where bits have a price of no more error plus price x bits.
@@ -81,23 +80,22 @@ def refine(
       y_ref: of the frame before; None for a keyframe.
       kind: "key" or a rate.
       sensitivity: of each stage, from `programs.sensitivity`.
-      rounds: from `rounds_of`.
+      effort: the number of rounds: 1 + 3 x 4 pictures each, and a backward pass.
       costs: of the indices, where bits have a price: those that the search took.
     """
-    if not rounds:
-        return indices
-    size, cells = (programs.height, programs.width), None
+    size = (programs.height, programs.width)
     static = (programs.preset, programs.padded, size, kind)
     fixed = (programs.params, programs.codebooks[kind], frame, y_ref, sensitivity, costs)
-    best: tuple[Array, Indices] | None = None
-    for caution, stages in rounds:
-        score, cells, wanted = _look(*static, *fixed, indices, caution)
-        best = (score, indices) if best is None else _better(best, (score, indices))
-        for stage in stages:
+    plan = Plan(indices, [jnp.zeros(i.shape[1:3], jnp.int32) for i in indices])
+    best: tuple[Array, Indices] = jnp.float32(jnp.inf), indices
+    for _ in range(effort):
+        score, cells, plan = _look(*static, *fixed, indices, plan)
+        best = _better(best, (score, indices))
+        for stage in reversed(range(len(indices))):
             for phase in range(PHASES):
-                indices, cells, _ = _try(*static, *fixed, indices, wanted, cells, stage, phase)
+                indices, cells, _ = _try(*static, *fixed, indices, plan.wanted, cells, stage, phase)
     *_, score = _try(*static, *fixed, indices, indices, cells, NOTHING, 0)
-    return _better(best, (score, indices))[1]  # pyright: ignore[reportArgumentType]
+    return _better(best, (score, indices))[1]
 
 
 @jax.jit
@@ -108,8 +106,8 @@ def _better(one: tuple[Array, Indices], other: tuple[Array, Indices]) -> tuple[A
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _look(
-    preset: Preset, padded, size, kind: str, params, codebooks, frame, y_ref, sensitivity, costs, indices, caution
-) -> tuple[Array, Cells, list[Int32[Array, "1 rows cols g"]]]:
+    preset: Preset, padded, size, kind: str, params, codebooks, frame, y_ref, sensitivity, costs, indices, last
+) -> tuple[Array, Cells, Plan]:
     """(score, errors, the index to be tried at each place of each stage)."""
     codewords = [look_up(i, codebook) for i, codebook in zip(indices, codebooks, strict=True)]
 
@@ -118,14 +116,19 @@ def _look(
         return jnp.sum(cells), cells
 
     (error, cells), slopes = jax.value_and_grad(total, has_aux=True)(codewords)
-    wanted = []
+    plan = Plan([], [])
     for s, (codeword, slope, codebook) in enumerate(zip(codewords, slopes, codebooks, strict=True)):
-        z = codeword - slope / (2.0 * caution * sensitivity[s])
-        if costs is None:
-            wanted.append(search(z, codebook))
-        else:
-            wanted.append(rated_search(z, codebook, _scaled(costs[s], 1.0 / caution)))
-    return error + sum(jnp.sum(p) for p in _paid(indices, sensitivity, costs)), cells, wanted
+        taken = jnp.all(last.wanted[s] == indices[s], axis=-1)[0]
+        start = jnp.where(taken, last.step[s], last.step[s] + 1) % len(CAUTIONS)
+        wanted, step = indices[s].astype(jnp.int32), jnp.full_like(start, len(CAUTIONS))
+        for n, caution in reversed([*enumerate(CAUTIONS)]):
+            z = codeword - slope / (2.0 * caution * sensitivity[s])
+            found = search(z, codebook) if costs is None else rated_search(z, codebook, _scaled(costs[s], caution))
+            use = (n >= start) & jnp.any(found != indices[s], axis=-1)[0]
+            wanted, step = jnp.where(use[None, :, :, None], found, wanted), jnp.where(use, n, step)
+        plan.wanted.append(wanted)
+        plan.step.append(step)
+    return error + sum(jnp.sum(p) for p in _paid(indices, sensitivity, costs)), cells, plan
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -188,11 +191,12 @@ def _paid(indices: Indices, sensitivity: Array, costs: list[IndexCosts] | None) 
     return [a * jnp.sum(cost_of(i, c), axis=-1)[0] for i, c, a in zip(indices, costs, sensitivity, strict=True)]
 
 
-def _scaled(costs: IndexCosts, by: Array) -> IndexCosts:
+def _scaled(costs: IndexCosts, caution: float) -> IndexCosts:
+    """The costs beside distances that count so many times as much."""
     of_index, repeats = costs
     if repeats is not None:
-        repeats = Repeats(repeats.previous, by * repeats.of_repeat, by * repeats.of_change)
-    return IndexCosts(by * of_index, repeats)
+        repeats = repeats._replace(of_repeat=repeats.of_repeat / caution, of_change=repeats.of_change / caution)
+    return IndexCosts(of_index / caution, repeats)
 
 
 def _tiles(cells: Cells, stage: int) -> Float[Array, "rows cols"]:
