@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, UInt16
+from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
 from cbvc_jax.errors import UsageError
-from cbvc_jax.geometry import STAGE_STRIDES
-from cbvc_jax.model import CodecModel
+from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
+from cbvc_jax.model import CodecModel, Params
+from cbvc_jax.modules.quantizer import Codebooks
 from cbvc_jax.modules.search import IndexCosts, cost_of, look_up, rated_search, search
 from cbvc_jax.presets import Preset
 from cbvc_jax.programs import Frame, Programs, fill
@@ -32,10 +33,22 @@ CELL = STAGE_STRIDES[0] // 2
 PHASES = 4
 CAUTIONS = (12.0, 6.0, 3.0, 1.5, 0.75)
 """Curvatures that are tried, over what the sensitivity of a stage says: the larger, the nearer what they lead to."""
+LEAST_SENSITIVITY = 1e-6
 NOTHING = -1
 """In place of a stage, a trial that changes no index."""
 Indices = list[UInt16[Array, "1 rows cols g"]]
 Cells = Float[Array, "rows cols"]
+
+
+class Case(NamedTuple):
+    """What stays as it is while a frame is refined; fields as the arguments of `refine`."""
+
+    params: Params
+    codebooks: Codebooks
+    frame: UInt8[Array, "h w 3"]
+    y_ref: Float[Array, "1 h8 w8 c"] | None
+    sensitivity: Float[Array, "stages"]
+    costs: list[IndexCosts] | None
 
 
 class Plan(NamedTuple):
@@ -80,21 +93,23 @@ def refine(
       y_ref: of the frame before; None for a keyframe.
       kind: "key" or a rate.
       sensitivity: of each stage, from `programs.sensitivity`.
-      effort: the number of rounds: 1 + 3 x 4 pictures each, and a backward pass.
+      effort: the number of rounds, 1 or more: each makes 13 pictures and goes back through one.
       costs: of the indices, where bits have a price: those that the search took.
     """
-    size = (programs.height, programs.width)
-    static = (programs.preset, programs.padded, size, kind)
-    fixed = (programs.params, programs.codebooks[kind], frame, y_ref, sensitivity, costs)
-    plan = Plan(indices, [jnp.zeros(i.shape[1:3], jnp.int32) for i in indices])
-    best: tuple[Array, Indices] = jnp.float32(jnp.inf), indices
-    for _ in range(effort):
-        score, cells, plan = _look(*static, *fixed, indices, plan)
-        best = _better(best, (score, indices))
+    static = (programs.preset, (programs.height, programs.width), kind)
+    case = Case(programs.params, programs.codebooks[kind], frame, y_ref, sensitivity, costs)
+    # Of the types that a round returns, so that nothing is compiled twice.
+    plan = Plan([i.astype(jnp.int32) for i in indices], [jnp.zeros(i.shape[1:3], jnp.int32) for i in indices])
+    score, cells, plan = _look(*static, case, indices, plan)
+    best = score, indices
+    for turn in range(effort):
+        if turn:
+            score, cells, plan = _look(*static, case, indices, plan)
+            best = _better(best, (score, indices))
         for stage in reversed(range(len(indices))):
             for phase in range(PHASES):
-                indices, cells, _ = _try(*static, *fixed, indices, plan.wanted, cells, stage, phase)
-    *_, score = _try(*static, *fixed, indices, indices, cells, NOTHING, 0)
+                indices, cells, _ = _try(*static, case, indices, plan.wanted, cells, stage, phase)
+    *_, score = _try(*static, case, indices, plan.wanted, cells, NOTHING, 0)
     return _better(best, (score, indices))[1]
 
 
@@ -104,50 +119,37 @@ def _better(one: tuple[Array, Indices], other: tuple[Array, Indices]) -> tuple[A
     return jax.tree.map(lambda a, b: jnp.where(other[0] < one[0], b, a), one, other)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _look(
-    preset: Preset, padded, size, kind: str, params, codebooks, frame, y_ref, sensitivity, costs, indices, last
+    preset: Preset, size: tuple[int, int], kind: str, case: Case, indices: Indices, last: Plan
 ) -> tuple[Array, Cells, Plan]:
-    """(score, errors, the index to be tried at each place of each stage)."""
-    codewords = [look_up(i, codebook) for i, codebook in zip(indices, codebooks, strict=True)]
+    """(score, errors, what to try next)."""
+    books, costs = case.codebooks, case.costs
+    codewords = [look_up(i, codebook) for i, codebook in zip(indices, books, strict=True)]
 
     def total(codewords: list[Array]) -> tuple[Array, Cells]:
-        cells = _errors(preset, padded, size, kind, params, codewords, frame, y_ref)
+        cells = _errors(preset, size, kind, case, codewords)
         return jnp.sum(cells), cells
 
     (error, cells), slopes = jax.value_and_grad(total, has_aux=True)(codewords)
     plan = Plan([], [])
-    for s, (codeword, slope, codebook) in enumerate(zip(codewords, slopes, codebooks, strict=True)):
+    for s, (codeword, slope, codebook) in enumerate(zip(codewords, slopes, books, strict=True)):
         taken = jnp.all(last.wanted[s] == indices[s], axis=-1)[0]
         start = jnp.where(taken, last.step[s], last.step[s] + 1) % len(CAUTIONS)
         wanted, step = indices[s].astype(jnp.int32), jnp.full_like(start, len(CAUTIONS))
         for n, caution in reversed([*enumerate(CAUTIONS)]):
-            z = codeword - slope / (2.0 * caution * sensitivity[s])
+            z = codeword - slope / (2.0 * caution * jnp.maximum(case.sensitivity[s], LEAST_SENSITIVITY))
             found = search(z, codebook) if costs is None else rated_search(z, codebook, _scaled(costs[s], caution))
             use = (n >= start) & jnp.any(found != indices[s], axis=-1)[0]
             wanted, step = jnp.where(use[None, :, :, None], found, wanted), jnp.where(use, n, step)
         plan.wanted.append(wanted)
         plan.step.append(step)
-    return error + sum(jnp.sum(p) for p in _paid(indices, sensitivity, costs)), cells, plan
+    return error + sum(jnp.sum(p) for p in _paid(case, indices)), cells, plan
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _try(
-    preset: Preset,
-    padded,
-    size,
-    kind: str,
-    params,
-    codebooks,
-    frame,
-    y_ref,
-    sensitivity,
-    costs,
-    indices,
-    wanted,
-    cells,
-    stage,
-    phase,
+    preset: Preset, size: tuple[int, int], kind: str, case: Case, indices: Indices, wanted, cells: Cells, stage, phase
 ) -> tuple[Indices, Cells, Array]:
     """(indices with those of `wanted` that help, their errors, score of all that were tried)."""
     on = []
@@ -156,9 +158,9 @@ def _try(
         row, column = jnp.arange(rows)[:, None], jnp.arange(columns)[None]
         on.append((row % 2 == phase // 2) & (column % 2 == phase % 2) & (s == stage))
     tried = [jnp.where(o[None, :, :, None], w.astype(i.dtype), i) for o, w, i in zip(on, wanted, indices, strict=True)]
-    codewords = [look_up(i, codebook) for i, codebook in zip(tried, codebooks, strict=True)]
-    after = _errors(preset, padded, size, kind, params, codewords, frame, y_ref)
-    old, new = _paid(indices, sensitivity, costs), _paid(tried, sensitivity, costs)
+    codewords = [look_up(i, codebook) for i, codebook in zip(tried, case.codebooks, strict=True)]
+    after = _errors(preset, size, kind, case, codewords)
+    old, new = _paid(case, indices), _paid(case, tried)
     kept = []
     for s, i in enumerate(indices):
         gain = _tiles(cells - after, s)[: i.shape[1], : i.shape[2]] + old[s] - new[s]
@@ -168,27 +170,24 @@ def _try(
     return kept, cells, jnp.sum(after) + sum(jnp.sum(p) for p in new)
 
 
-def _errors(preset: Preset, padded, size, kind: str, params, codewords, frame, y_ref) -> Cells:
+def _errors(preset: Preset, size: tuple[int, int], kind: str, case: Case, codewords: list[Array]) -> Cells:
     """Squared error in each cell, in 8-bit levels, mean over R, G and B, given the codewords that are sent."""
-    model, variables = CodecModel(preset), {"params": params}
-    full = [_fill_codewords(c, padded, s) for s, c in enumerate(codewords)]
-    y_hat = model.apply(variables, full, y_ref, kind, method="restore")
+    model, variables, padded = CodecModel(preset), {"params": case.params}, padded_size(*size)
+    full = [fill(c, *grid) for c, grid in zip(codewords, stage_grids(*padded), strict=True)]
+    y_hat = model.apply(variables, full, case.y_ref, kind, method="restore")
     x_hat: Any = model.apply(variables, y_hat, method="picture")
     picture = 255.0 * jnp.clip(x_hat[0, : size[0], : size[1]], 0.0, 1.0)
-    error = jnp.mean(jnp.square(picture - frame.astype(jnp.float32)), axis=-1)
+    error = jnp.mean(jnp.square(picture - case.frame.astype(jnp.float32)), axis=-1)
     error = jnp.pad(error, ((0, padded[0] - size[0]), (0, padded[1] - size[1])))
     return jnp.sum(error.reshape(padded[0] // CELL, CELL, padded[1] // CELL, CELL), axis=(1, 3))
 
 
-def _fill_codewords(codewords: Array, padded: tuple[int, int], stage: int) -> Array:
-    return fill(codewords, padded[0] // STAGE_STRIDES[stage], padded[1] // STAGE_STRIDES[stage])
-
-
-def _paid(indices: Indices, sensitivity: Array, costs: list[IndexCosts] | None) -> list[Array]:
+def _paid(case: Case, indices: Indices) -> list[Array]:
     """Price x bits of each block's indices [rows, columns], in squared error."""
-    if costs is None:
+    if case.costs is None:
         return [jnp.zeros(i.shape[1:3]) for i in indices]
-    return [a * jnp.sum(cost_of(i, c), axis=-1)[0] for i, c, a in zip(indices, costs, sensitivity, strict=True)]
+    terms = zip(indices, case.costs, case.sensitivity, strict=True)
+    return [a * jnp.sum(cost_of(i, c), axis=-1)[0] for i, c, a in terms]
 
 
 def _scaled(costs: IndexCosts, caution: float) -> IndexCosts:
