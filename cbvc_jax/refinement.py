@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32, UInt8, UInt16
+from jaxtyping import Array, Float, Int32, UInt16
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
     params: Params
     codebooks: Codebooks
-    frame: UInt8[Array, "h w 3"]
+    frame: Frame
     y_ref: Float[Array, "1 h8 w8 c"] | None
     sensitivity: Float[Array, "stages"]
     costs: list[IndexCosts] | None
@@ -133,18 +133,27 @@ def _look(
 
     (error, cells), slopes = jax.value_and_grad(total, has_aux=True)(codewords)
     plan = Plan([], [])
-    for s, (codeword, slope, codebook) in enumerate(zip(codewords, slopes, books, strict=True)):
-        taken = jnp.all(last.wanted[s] == indices[s], axis=-1)[0]
+    for s, (now, codeword, slope, codebook) in enumerate(zip(indices, codewords, slopes, books, strict=True)):
+        taken = jnp.all(last.wanted[s] == now, axis=-1)[0]
         start = jnp.where(taken, last.step[s], last.step[s] + 1) % len(CAUTIONS)
-        wanted, step = indices[s].astype(jnp.int32), jnp.full_like(start, len(CAUTIONS))
-        for n, caution in reversed([*enumerate(CAUTIONS)]):
-            z = codeword - slope / (2.0 * caution * jnp.maximum(case.sensitivity[s], LEAST_SENSITIVITY))
-            found = search(z, codebook) if costs is None else rated_search(z, codebook, _scaled(costs[s], caution))
-            use = (n >= start) & jnp.any(found != indices[s], axis=-1)[0]
-            wanted, step = jnp.where(use[None, :, :, None], found, wanted), jnp.where(use, n, step)
+        stride = slope / (2.0 * jnp.maximum(case.sensitivity[s], LEAST_SENSITIVITY))
+        find = functools.partial(_find, now, codeword, stride, codebook, None if costs is None else costs[s], start)
+        nothing = now.astype(jnp.int32), jnp.full_like(start, len(CAUTIONS))
+        # A loop: unrolled, it takes long to compile.
+        trials = jnp.arange(len(CAUTIONS)), jnp.asarray(CAUTIONS)
+        (wanted, step), _ = jax.lax.scan(find, nothing, trials, reverse=True)
         plan.wanted.append(wanted)
         plan.step.append(step)
     return error + sum(jnp.sum(p) for p in _paid(case, indices)), cells, plan
+
+
+def _find(now, codeword, stride, codebook, costs, start, found, trial) -> tuple[tuple[Array, Array], None]:
+    """`found` (indices, steps) where this trial (step, caution) leads to no other index than `now`, or is not due."""
+    n, caution = trial
+    z = codeword - stride / caution
+    new = search(z, codebook) if costs is None else rated_search(z, codebook, _scaled(costs, caution))
+    use = (n >= start) & jnp.any(new != now, axis=-1)[0]
+    return (jnp.where(use[None, :, :, None], new, found[0]), jnp.where(use, n, found[1])), None
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -190,7 +199,7 @@ def _paid(case: Case, indices: Indices) -> list[Array]:
     return [a * jnp.sum(cost_of(i, c), axis=-1)[0] for i, c, a in terms]
 
 
-def _scaled(costs: IndexCosts, caution: float) -> IndexCosts:
+def _scaled(costs: IndexCosts, caution: Array) -> IndexCosts:
     """The costs beside distances that count so many times as much."""
     of_index, repeats = costs
     if repeats is not None:

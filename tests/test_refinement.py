@@ -35,9 +35,7 @@ def test_the_error_falls_and_the_decoder_shows_it(model, moving, size):
         nearest = programs.search(frame, y_ref, kind)
         sensitivity = np.asarray(programs.sensitivity(nearest, y_ref, kind))
         refined = refine(programs, frame, nearest, y_ref, kind, sensitivity, 2)
-        errors = [
-            squared_error(frame, programs.picture(programs.restore(i, y_ref, kind))) for i in (nearest, refined)
-        ]
+        errors = [squared_error(frame, programs.picture(programs.restore(i, y_ref, kind))) for i in (nearest, refined)]
         # Errors are compared before pictures are rounded to 8 bits.
         assert errors[1] <= errors[0] * 1.001
         before, after = before + errors[0], after + errors[1]

@@ -46,6 +46,13 @@ def add_parser(subparsers: Any) -> None:
         help="of the indices: the same bits for every frame; as few as the frames before allow (default of --rate); "
         "or that with blocks that stay as they were, where that costs less (default otherwise)",
     )
+    parser.add_argument(
+        "--effort",
+        type=int,
+        default=0,
+        metavar="N",
+        help="0 .. 9: rounds of a search with the decoder for indices that make a better picture; slow (default 0)",
+    )
     parser.add_argument("--frames", type=int, help="encode no more than this")
     parser.add_argument(
         "--parallel", type=positive, default=1, metavar="N", help="GOPs coded at once, to the same stream (with --rate)"
@@ -85,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
         with open_output(args.output) as file, progress("encode", count) as bar:
             coded = 0
             frames: Any = itertools.islice(video, args.frames)
-            choices: Any = {"price": price, "control": control, "cuts": not args.no_cuts, "parallel": args.parallel}
-            for _ in encode(frames, file, model, video.info, rate, args.gop, coding, **choices):
+            choices: Any = {"price": price, "control": control, "cuts": not args.no_cuts, "effort": args.effort}
+            for _ in encode(frames, file, model, video.info, rate, args.gop, coding, parallel=args.parallel, **choices):
                 coded += 1
                 bar.update()
             if not coded:

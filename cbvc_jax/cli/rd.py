@@ -47,6 +47,14 @@ def add_parser(subparsers: Any) -> None:
         default=(),
         help="of the indices, a curve each (default: as cbvc encode)",
     )
+    parser.add_argument(
+        "--efforts",
+        nargs="+",
+        type=int,
+        default=(),
+        metavar="N",
+        help="of the models, 0 .. 9, a curve each (default 0)",
+    )
     parser.add_argument("--gop", nargs="+", type=int, metavar="N", help="of the models, a curve each (default 32)")
     parser.add_argument("--frames", type=int, default=FRAMES, help=f"of each clip, from its start (default {FRAMES})")
     parser.add_argument("--crop", metavar="WxH", help="use only the centre of the frames; N: to multiples of N")
@@ -105,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
             rates=tuple(args.rates),
             levels=tuple(args.levels),
             codings=tuple(args.codings or preset.codings),
+            efforts=tuple(args.efforts or (0,)),
             gops=tuple(args.gop or preset.gops),
             anchors=tuple(find_anchor(name) for name in names),
             qualities=tuple(args.qualities),

@@ -64,6 +64,7 @@ class ModelSettings:
       amount: name of the rate, or quality from 0 to 100.
       coding: of the indices, one of `STREAM_CODINGS`.
       curve: name of the curve that the point belongs to, if it is not the model's own.
+      effort: of the encoder's search.
     """
 
     model: str
@@ -72,12 +73,14 @@ class ModelSettings:
     amount: str | float
     coding: StreamCoding
     curve: str | None = None
+    effort: int = 0
 
     @property
     def series(self) -> str:
         way = "" if isinstance(self.amount, str) else "-quality"
         coding = "" if self.coding == usual_coding(self.amount) else f"-{self.coding}"
-        return f"{self.curve or Path(self.model).name}-gop{self.gop}{way}{coding}"
+        effort = f"-effort{self.effort}" if self.effort else ""
+        return f"{self.curve or Path(self.model).name}-gop{self.gop}{way}{coding}{effort}"
 
     @property
     def setting(self) -> str:
@@ -88,7 +91,8 @@ class ModelSettings:
         """Of `cbvc encode`."""
         amount = f"--rate {self.amount}" if isinstance(self.amount, str) else f"--quality {self.amount:g}"
         coding = "" if self.coding == usual_coding(self.amount) else f" --coding {self.coding}"
-        return f"--model {Path(self.model).name} {amount} --gop {self.gop}{coding}"
+        effort = f" --effort {self.effort}" if self.effort else ""
+        return f"--model {Path(self.model).name} {amount} --gop {self.gop}{coding}{effort}"
 
 
 def curve_models(text: str) -> tuple[str, list[str]]:
@@ -205,7 +209,7 @@ def _model(clip: Clip, settings: ModelSettings, folder: Path) -> Record:
     info = replace(clip.info, width=clip.width, height=clip.height)
     amount = settings.amount
     chosen = Setting(amount, 0.0) if isinstance(amount, str) else setting_for(amount, model.preset.rates)
-    options: Any = {"gop": settings.gop, "coding": settings.coding, "price": chosen.price}
+    options: Any = {"gop": settings.gop, "coding": settings.coding, "price": chosen.price, "effort": settings.effort}
     times: list[float] = []
     with (folder / "stream.cbv").open("w+b") as file:
         for _ in encode(clip.video_frames(), file, model, info, chosen.rate, **options):

@@ -34,6 +34,7 @@ from cbvc_jax.evaluation.measure import (
 )
 from cbvc_jax.evaluation.records import Records, picture_file
 from cbvc_jax.rate_control import setting_for
+from cbvc_jax.refinement import check_effort
 from cbvc_jax.weights import load_model
 
 
@@ -47,6 +48,7 @@ class Plan:
       rates: of those models; all that a model has when empty.
       levels: qualities of those models, 0 to 100, which make a curve of their own.
       codings: of the indices, a curve each; what `cbvc encode` takes for a rate and for a quality when empty.
+      efforts: of the encoder's search, a curve each.
       gops: frames from keyframe to keyframe, one curve each.
       anchors: conventional codecs.
       qualities: CRFs or QPs of the anchors; their own when empty.
@@ -59,6 +61,7 @@ class Plan:
     rates: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
     codings: tuple[StreamCoding, ...] = ()
+    efforts: tuple[int, ...] = (0,)
     gops: tuple[int, ...] = (32,)
     anchors: tuple[Anchor, ...] = ()
     qualities: tuple[float, ...] = ()
@@ -83,6 +86,8 @@ def tasks(plan: Plan, clips: Sequence[Clip], out: Path) -> list[Task]:
         raise UsageError(f"LPIPS of one frame in {plan.lpips_every} makes no sense: it takes at least 1")
     if plan.gops and min(plan.gops) < 1:
         raise UsageError(f"a GOP of {min(plan.gops)} frames makes no sense: it takes at least 1")
+    for effort in plan.efforts:
+        check_effort(effort)
     for level in plan.levels:
         setting_for(level)
     if "vmaf" in plan.metrics:
@@ -138,9 +143,11 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
         for rate in rates:
             model.preset.codebook_sizes(rate)
         amounts = (*rates, *sorted(plan.levels))
-        for gop, coding, amount in itertools.product(plan.gops, plan.codings or (None,), amounts):
+        curves_of = itertools.product(plan.gops, plan.codings or (None,), plan.efforts, amounts)
+        for gop, coding, effort, amount in curves_of:
             if coding != "fixed" or isinstance(amount, str):
-                yield ModelSettings(name, model.sha256.hex(), gop, amount, coding or usual_coding(amount), curve)
+                chosen = coding or usual_coding(amount)
+                yield ModelSettings(name, model.sha256.hex(), gop, amount, chosen, curve, effort)
 
 
 def _anchor_settings(plan: Plan) -> Iterator[AnchorSettings]:

@@ -53,6 +53,8 @@ def test_bad_input_of_decode_and_info(refused, tmp_path, content, words, command
         ("0 to 100", ("--quality", "nan")),
         ("above zero", ("--target-bpp", "0")),
         ("above zero", ("--bitrate", "0")),
+        ("effort of 12 makes no sense: it goes from 0 to 9", ("--effort", "12")),
+        ("0 to 9", ("--effort", "-1")),
         ("same bits", ("--quality", "50", "--coding", "fixed")),
         ("same bits", ("--bitrate", "20k", "--coding", "fixed")),
     ],

@@ -1,0 +1,127 @@
+"""What the encoder's search gains, and the time that it takes, all efforts side by side.
+
+python -m cbvc_jax.benchmarks.effort CLIP... [--efforts 0 1 3 9] [--frames 12] [--rates low] [--levels 60] [--crop N N]
+
+PSNR is over RGB, the mean over frames; bits are those of the whole stream. The first effort is what the others are
+compared with. Efforts take turns, frame by frame, so that a machine that others use slows them alike; times are of the
+process's processors, of predicted frames but the first, which may compile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import itertools
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cbvc_jax import markdown
+from cbvc_jax.bitstream import StreamWriter
+from cbvc_jax.codec import DEFAULT_CODING, DEFAULT_GOP, RATED_CODING, Encoder, Frame, stream_header
+from cbvc_jax.rate_control import Setting, setting_for
+from cbvc_jax.video import VideoInfo, open_video
+from cbvc_jax.weights import Model, load_model
+
+WARM_FRAMES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A clip at one effort.
+
+    Attributes:
+      psnr_db: of each frame.
+      size_bytes: of the stream.
+      seconds: of processor time a predicted frame.
+    """
+
+    psnr_db: np.ndarray
+    size_bytes: int
+    seconds: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; prints a markdown table."""
+    parser = argparse.ArgumentParser(prog="python -m cbvc_jax.benchmarks.effort", description=__doc__)
+    parser.add_argument("clips", nargs="+", metavar="CLIP", type=Path)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--efforts", nargs="+", type=int, default=[0, 1, 3, 9])
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--rates", nargs="*", default=["low"])
+    parser.add_argument("--levels", nargs="*", type=float, default=[], metavar="Q", help="qualities, 0 .. 100")
+    parser.add_argument("--crop", nargs=2, type=int, metavar=("W", "H"), help="use only the centre of the frames")
+    args = parser.parse_args(argv)
+    from cbvc_jax.cache import use_compilation_cache
+
+    use_compilation_cache()
+    model = load_model(args.model)
+    settings = {f"rate {rate}": Setting(rate, 0.0) for rate in args.rates}
+    settings.update({f"quality {q:g}": setting_for(q, model.preset.rates) for q in args.levels})
+    columns = ("clip", "", "effort", "keyframe", "predicted", "the last quarter", "bytes", "time")
+    print(markdown.head(columns))
+    for clip, (name, setting) in itertools.product(args.clips, settings.items()):
+        with open_video(str(clip)) as video:
+            info, frames = video.info, [_centre(f.rgb, args.crop) for f in itertools.islice(video, args.frames)]
+        trials = run(model, info, frames, setting, args.efforts)
+        for effort, trial in zip(args.efforts, trials, strict=True):
+            print(markdown.row((clip.stem, name, str(effort), *_cells(trial, trials[0]))), flush=True)
+    return 0
+
+
+def run(
+    model: Model, info: VideoInfo, frames: Sequence[Frame], setting: Setting, efforts: Sequence[int]
+) -> list[Trial]:
+    """The trial of each effort."""
+    height, width = frames[0].shape[:2]
+    info = dataclasses.replace(info, width=width, height=height)
+    coding = RATED_CODING if setting.price else DEFAULT_CODING
+    files = [io.BytesIO() for _ in efforts]
+    writers = [StreamWriter(file, stream_header(model, info, coding=coding)) for file in files]
+    encoders = [
+        Encoder(
+            model, height, width, setting.rate, DEFAULT_GOP, setting.price, skips=bool(setting.price), effort=effort
+        )
+        for effort in efforts
+    ]
+    psnr: list[list[float]] = [[] for _ in efforts]
+    times: list[list[float]] = [[] for _ in efforts]
+    for n, frame in enumerate(frames):
+        for writer, encoder, gained, taken in zip(writers, encoders, psnr, times, strict=True):
+            start = time.process_time()
+            coded = encoder.push(frame, chances=writer.chances)
+            taken.append(time.process_time() - start)
+            writer.write(coded.kind, coded.rate, n, coded.indices, coded.skip)
+            error = np.mean(np.square(encoder.reconstruction() - frame.astype(np.float64)))
+            gained.append(10.0 * float(np.log10(255.0**2 / max(error, 1e-9))))
+    for writer in writers:
+        writer.finish()
+    return [
+        Trial(np.array(gained), len(file.getvalue()), float(np.mean(taken[WARM_FRAMES:])))
+        for file, gained, taken in zip(files, psnr, times, strict=True)
+    ]
+
+
+def _cells(trial: Trial, first: Trial) -> Iterator[str]:
+    gain: Any = trial.psnr_db - first.psnr_db
+    for part in (gain[:1], gain[1:], gain[-(len(gain) // 4) :]):
+        yield f"{np.mean(part):+.2f} dB"
+    yield f"{100 * (trial.size_bytes / first.size_bytes - 1):+.1f} %"
+    yield f"{trial.seconds / first.seconds:.1f} x"
+
+
+def _centre(frame: Frame, crop: tuple[int, int] | None) -> Frame:
+    if crop is None:
+        return frame
+    width, height = crop
+    top, left = ((have - want) // 2 for have, want in zip(frame.shape[:2], (height, width), strict=True))
+    return np.ascontiguousarray(frame[top : top + height, left : left + width])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
