@@ -41,7 +41,8 @@ def test_the_error_falls_and_the_decoder_shows_it(model, moving, size):
         before, after = before + errors[0], after + errors[1]
         maps = in_maps(refined)
         assert [m.shape for m in maps] == [(2, *grid) for grid in stage_grids(*size)]
-        assert all(m.dtype == np.uint16 and m.max() < k for m, k in zip(maps, model.preset.codebook_sizes(kind)))
+        sizes = model.preset.codebook_sizes(kind)
+        assert all(m.dtype == np.uint16 and m.max() < k for m, k in zip(maps, sizes, strict=True))
         shown = decoder.push(kind, tuple(maps))
         y_ref = programs.restore(refined, y_ref, kind)
         np.testing.assert_array_equal(np.asarray(shown), np.asarray(programs.picture(y_ref)))

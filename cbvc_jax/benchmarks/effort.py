@@ -23,7 +23,7 @@ import numpy as np
 
 from cbvc_jax import markdown
 from cbvc_jax.bitstream import StreamWriter
-from cbvc_jax.codec import DEFAULT_CODING, DEFAULT_GOP, RATED_CODING, Encoder, Frame, stream_header
+from cbvc_jax.codec import DEFAULT_CODING, RATED_CODING, Encoder, Frame, stream_header
 from cbvc_jax.rate_control import Setting, setting_for
 from cbvc_jax.video import VideoInfo, open_video
 from cbvc_jax.weights import Model, load_model
@@ -83,12 +83,8 @@ def run(
     coding = RATED_CODING if setting.price else DEFAULT_CODING
     files = [io.BytesIO() for _ in efforts]
     writers = [StreamWriter(file, stream_header(model, info, coding=coding)) for file in files]
-    encoders = [
-        Encoder(
-            model, height, width, setting.rate, DEFAULT_GOP, setting.price, skips=bool(setting.price), effort=effort
-        )
-        for effort in efforts
-    ]
+    options: Any = {"rate": setting.rate, "price": setting.price, "skips": coding == "skipping"}
+    encoders = [Encoder(model, height, width, effort=effort, **options) for effort in efforts]
     psnr: list[list[float]] = [[] for _ in efforts]
     times: list[list[float]] = [[] for _ in efforts]
     for n, frame in enumerate(frames):
@@ -96,7 +92,7 @@ def run(
             start = time.process_time()
             coded = encoder.push(frame, chances=writer.chances)
             taken.append(time.process_time() - start)
-            writer.write(coded.kind, coded.rate, n, coded.indices, coded.skip)
+            writer.write(coded.kind, coded.rate, n, coded.indices, coded.skip)  # pyright: ignore
             error = np.mean(np.square(encoder.reconstruction() - frame.astype(np.float64)))
             gained.append(10.0 * float(np.log10(255.0**2 / max(error, 1e-9))))
     for writer in writers:

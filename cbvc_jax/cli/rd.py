@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         default=(),
         metavar="N",
-        help="of the models, 0 .. 9, a curve each (default 0)",
+        help="of the models, 0 .. 9, a curve each",
     )
     parser.add_argument("--gop", nargs="+", type=int, metavar="N", help="of the models, a curve each (default 32)")
     parser.add_argument("--frames", type=int, default=FRAMES, help=f"of each clip, from its start (default {FRAMES})")

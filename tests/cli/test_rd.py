@@ -75,6 +75,16 @@ def test_codings_and_qualities_are_curves_of_their_own(clip, cbvc, tmp_path):
     assert "--coding fixed" in fixed["command"] and "--quality 30 --gop 3 --coding adaptive" in coarse["command"]
 
 
+def test_efforts_are_curves_of_their_own(clip, model_folder, tmp_path):
+    plan = rd.Plan((str(model_folder),), rates=("low",), levels=(60,), efforts=(0, 3))
+    wanted = [task.identity() for task in rd.tasks(plan, find_clips([str(clip)]), tmp_path)]
+    plain = ["random-gop32", "random-gop32-quality"]
+    assert [one["series"] for one in wanted] == [*plain, *(f"{name}-effort3" for name in plain)]
+    assert ["--effort 3" in one["command"] for one in wanted] == [False, False, True, True]
+    with pytest.raises(UsageError, match="effort of 12"):
+        rd.tasks(dataclasses.replace(plan, efforts=(12,)), find_clips([str(clip)]), tmp_path)
+
+
 def test_models_of_one_rate_each_make_one_curve(clip, tmp_path, mini_preset):
     def saved(name, rate, value):
         preset = mini_preset.with_rates(rate)
