@@ -44,8 +44,6 @@ from cbvc_jax.weights import Model
 
 DEFAULT_GOP = 32
 DEFAULT_CODING: StreamCoding = "adaptive"
-RATED_CODING: StreamCoding = "skipping"
-"""What suits a price of bits."""
 LEAST_GAIN = 0.1
 """Share of a block's error that coding it must take away, where bits have no price."""
 GetChances = Callable[[str], list[Chances] | None]
@@ -216,6 +214,11 @@ class Decoder:
             raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
         self._y_ref = self._programs.restore(batched(indices), self._y_ref, rate, skip)
         return self._programs.picture(self._y_ref) if show else None
+
+
+def usual_coding(quality: bool) -> StreamCoding:
+    """What `cbvc encode` does with indices unless it is told: for a quality or a target, and for a rate."""
+    return "skipping" if quality else DEFAULT_CODING
 
 
 def stream_header(

@@ -23,7 +23,7 @@ import numpy as np
 
 from cbvc_jax import markdown
 from cbvc_jax.bitstream import StreamWriter
-from cbvc_jax.codec import DEFAULT_CODING, RATED_CODING, Encoder, Frame, stream_header
+from cbvc_jax.codec import Encoder, Frame, stream_header, usual_coding
 from cbvc_jax.rate_control import Setting, setting_for
 from cbvc_jax.video import VideoInfo, open_video
 from cbvc_jax.weights import Model, load_model
@@ -80,7 +80,7 @@ def run(
     """The trial of each effort."""
     height, width = frames[0].shape[:2]
     info = dataclasses.replace(info, width=width, height=height)
-    coding = RATED_CODING if setting.price else DEFAULT_CODING
+    coding = usual_coding(setting.price > 0)
     files = [io.BytesIO() for _ in efforts]
     writers = [StreamWriter(file, stream_header(model, info, coding=coding)) for file in files]
     options: Any = {"rate": setting.rate, "price": setting.price, "skips": coding == "skipping"}

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     check_stdin(args.input)
     from cbvc_jax.cache import use_compilation_cache
     from cbvc_jax.cli.output import check_distinct, open_output
-    from cbvc_jax.codec import DEFAULT_CODING, RATED_CODING, encode
+    from cbvc_jax.codec import encode, usual_coding
     from cbvc_jax.rate_control import setting_for
     from cbvc_jax.video import open_video
     from cbvc_jax.weights import DEFAULT_MODEL, bundled_models, load_model
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             setting = setting_for(args.quality, model.preset.rates)
             rate, price = setting.rate, setting.price
         control = _control(args, video.info, model, count)
-        coding = args.coding or (DEFAULT_CODING if args.quality is None and control is None else RATED_CODING)
+        coding = args.coding or usual_coding(args.quality is not None or control is not None)
         with open_output(args.output) as file, progress("encode", count) as bar:
             coded = 0
             frames: Any = itertools.islice(video, args.frames)

@@ -27,7 +27,7 @@ from PIL import Image
 
 import cbvc_jax
 from cbvc_jax.bitstream import StreamCoding
-from cbvc_jax.codec import DEFAULT_CODING, RATED_CODING, encode
+from cbvc_jax.codec import encode, usual_coding
 from cbvc_jax.errors import VideoError
 from cbvc_jax.evaluation.anchors import Anchor, command_line, encode_anchor
 from cbvc_jax.evaluation.clips import Clip, Frame
@@ -46,11 +46,6 @@ PICTURE_SIZE = (256, 192)
 WARM_FRAMES = 3
 DIGITS = 6
 Record = dict[str, Any]
-
-
-def usual_coding(amount: str | float) -> StreamCoding:
-    """What `cbvc encode` does with indices unless it is told: for a rate, and for a quality."""
-    return DEFAULT_CODING if isinstance(amount, str) else RATED_CODING
 
 
 @dataclass(frozen=True)
@@ -76,9 +71,13 @@ class ModelSettings:
     effort: int = 0
 
     @property
+    def is_quality(self) -> bool:
+        return not isinstance(self.amount, str)
+
+    @property
     def series(self) -> str:
-        way = "" if isinstance(self.amount, str) else "-quality"
-        coding = "" if self.coding == usual_coding(self.amount) else f"-{self.coding}"
+        way = "-quality" if self.is_quality else ""
+        coding = "" if self.coding == usual_coding(self.is_quality) else f"-{self.coding}"
         effort = f"-effort{self.effort}" if self.effort else ""
         return f"{self.curve or Path(self.model).name}-gop{self.gop}{way}{coding}{effort}"
 
@@ -90,7 +89,7 @@ class ModelSettings:
     def options(self) -> str:
         """Of `cbvc encode`."""
         amount = f"--rate {self.amount}" if isinstance(self.amount, str) else f"--quality {self.amount:g}"
-        coding = "" if self.coding == usual_coding(self.amount) else f" --coding {self.coding}"
+        coding = "" if self.coding == usual_coding(self.is_quality) else f" --coding {self.coding}"
         effort = f" --effort {self.effort}" if self.effort else ""
         return f"--model {Path(self.model).name} {amount} --gop {self.gop}{coding}{effort}"
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from cbvc_jax.bitstream import StreamCoding
 from cbvc_jax.cache import use_compilation_cache
+from cbvc_jax.codec import usual_coding
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.anchors import BASELINE, Anchor, check_quality
 from cbvc_jax.evaluation.clips import Clip
@@ -30,7 +31,6 @@ from cbvc_jax.evaluation.measure import (
     Task,
     curve_models,
     measure,
-    usual_coding,
 )
 from cbvc_jax.evaluation.records import Records, picture_file
 from cbvc_jax.rate_control import setting_for
@@ -146,7 +146,7 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
         curves_of = itertools.product(plan.gops, plan.codings or (None,), plan.efforts, amounts)
         for gop, coding, effort, amount in curves_of:
             if coding != "fixed" or isinstance(amount, str):
-                chosen = coding or usual_coding(amount)
+                chosen = coding or usual_coding(not isinstance(amount, str))
                 yield ModelSettings(name, model.sha256.hex(), gop, amount, chosen, curve, effort)
 
 
