@@ -29,13 +29,13 @@ def test_curve_meets_its_points(curve):
 def test_curve_stays_between_neighbouring_points(curve, part):
     points = sorted(zip(*curve, strict=True))
     for (rate, quality), (next_rate, next_quality) in pairwise(points):
-        between = quality_at_bpp(*curve, rate + part * (next_rate - rate))
+        between = quality_at_bpp(*curve, min(next_rate, rate + part * (next_rate - rate)))
         assert min(quality, next_quality) - 1e-9 <= between <= max(quality, next_quality) + 1e-9
 
 
 @given(RATES, st.floats(0, 1))
 def test_logarithmic_curves_are_met_everywhere(bpps, part):
-    wanted = min(bpps) + part * (max(bpps) - min(bpps))
+    wanted = min(max(bpps), min(bpps) + part * (max(bpps) - min(bpps)))
     qualities = [30 + 5 * np.log(bpp) for bpp in bpps]
     assert quality_at_bpp(bpps, qualities, wanted) == pytest.approx(30 + 5 * np.log(wanted), abs=1e-6)
 
