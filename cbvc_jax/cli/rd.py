@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="models or their folders (default: the bundled one); CURVE=NAME,NAME,... joins those of one rate each",
     )
-    parser.add_argument("--rates", nargs="+", default=(), help="of the models (default: all they have)")
+    parser.add_argument("--rates", nargs="*", help="of the models (default: all they have; --rates alone: none)")
     parser.add_argument(
         "--levels", nargs="+", type=float, default=(), metavar="Q", help="qualities of the models, 0 .. 100, as a curve"
     )
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         names = preset.anchors if args.anchors is None else args.anchors
         plan = rd.Plan(
             models,
-            rates=tuple(args.rates),
+            rates=None if args.rates is None else tuple(args.rates),
             levels=tuple(args.levels),
             codings=tuple(args.codings or preset.codings),
             efforts=tuple(args.efforts or (0,)),

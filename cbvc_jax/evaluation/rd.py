@@ -45,7 +45,7 @@ class Plan:
     Attributes:
       models: names or folders of models of ours; "NAME=MODEL,MODEL,..." makes one curve of several, as of models that
         have one rate each.
-      rates: of those models; all that a model has when empty.
+      rates: of those models; None for all that a model has.
       levels: qualities of those models, 0 to 100, which make a curve of their own.
       codings: of the indices, a curve each; what `cbvc encode` takes for a rate and for a quality when empty.
       efforts: of the encoder's search, a curve each.
@@ -58,7 +58,7 @@ class Plan:
     """
 
     models: tuple[str, ...]
-    rates: tuple[str, ...] = ()
+    rates: tuple[str, ...] | None = None
     levels: tuple[float, ...] = ()
     codings: tuple[StreamCoding, ...] = ()
     efforts: tuple[int, ...] = (0,)
@@ -139,7 +139,7 @@ def _model_settings(plan: Plan) -> Iterator[ModelSettings]:
     for curve, name in ((curve, name) for curve, names in curves for name in names):
         model = load_model(name)
         # Lowest rate first, as the anchors' points.
-        rates = plan.rates or tuple(reversed(model.preset.rates))
+        rates = tuple(reversed(model.preset.rates)) if plan.rates is None else plan.rates
         for rate in rates:
             model.preset.codebook_sizes(rate)
         amounts = (*rates, *sorted(plan.levels))

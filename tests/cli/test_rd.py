@@ -81,6 +81,8 @@ def test_efforts_are_curves_of_their_own(clip, model_folder, tmp_path):
     plain = ["random-gop32", "random-gop32-quality"]
     assert [one["series"] for one in wanted] == [*plain, *(f"{name}-effort3" for name in plain)]
     assert ["--effort 3" in one["command"] for one in wanted] == [False, False, True, True]
+    alone = rd.tasks(dataclasses.replace(plan, rates=()), find_clips([str(clip)]), tmp_path)
+    assert [task.settings.setting for task in alone] == ["quality 60", "quality 60"]
     with pytest.raises(UsageError, match="effort of 12"):
         rd.tasks(dataclasses.replace(plan, efforts=(12,)), find_clips([str(clip)]), tmp_path)
 
