@@ -88,7 +88,7 @@ class Parity:
             f"{100 * self.equal_share:.5f} %",
             "equal" if self.psnr_db is None else f"{self.psnr_db:.1f} dB",
             "" if self.source_psnr_db is None else f"{self.source_psnr_db:.4f} dB",
-            "" if self.fps is None else f"{self.fps:.1f}",
+            "" if self.fps is None else f"{self.fps:.3g}",
             f"{self.peak_bytes / 2**20:.0f}",
             VERDICTS[self.passed],
         )
