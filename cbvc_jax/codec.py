@@ -168,17 +168,15 @@ class Encoder:
         # GOPs that are coded at once must not depend on those before; where bits have a price there are none.
         if kind == KEYFRAME and not self.price:
             self._sensitivity.clear()
-        nearest = None
         if kind not in self._sensitivity:
             nearest = programs.search(frame, y_ref, kind)
             self._sensitivity[kind] = np.asarray(programs.sensitivity(nearest, y_ref, kind))
         sensitivity = self._sensitivity[kind]
         costs = None if likely is None else index_costs(likely, self.price, sensitivity)
-        if costs is not None or nearest is None:
-            nearest = programs.search(frame, y_ref, kind, costs)
+        indices = programs.search(frame, y_ref, kind, costs)
         if self._effort:
-            nearest = refine(programs, frame, nearest, y_ref, kind, sensitivity, self._effort, costs)
-        return nearest, likely
+            indices = refine(programs, frame, indices, y_ref, kind, sensitivity, self._effort, costs)
+        return indices, likely
 
     def reconstruction(self) -> Frame:
         """The last frame as a decoder will show it, uint8 [height, width, 3]."""

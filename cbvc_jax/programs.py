@@ -107,15 +107,9 @@ def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, ind
 
     Measured by adding noise to them, half as strong as they are themselves.
     """
-    model, variables = CodecModel(preset), {"params": params}
     full = filled(indices, padded)
     codewords = [look_up(i, codebook) for i, codebook in zip(full, codebooks, strict=True)]
-
-    def picture(codewords: list[Array]) -> Array:
-        y_hat = model.apply(variables, codewords, y_ref, kind, method="restore")
-        x_hat: Any = model.apply(variables, y_hat, method="picture")
-        return 255.0 * jnp.clip(x_hat[:, : size[0], : size[1]], 0.0, 1.0)
-
+    picture = functools.partial(levels, preset, size, kind, params, y_ref)
     plain = picture(codewords)
     found = []
     for s, c in enumerate(codewords):
@@ -123,6 +117,16 @@ def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, ind
         error = jnp.sum(jnp.square(picture([*codewords[:s], c + noise, *codewords[s + 1 :]]) - plain)) / 3.0
         found.append(error / jnp.sum(jnp.square(noise)))
     return jnp.stack(found)
+
+
+def levels(
+    preset: Preset, size: tuple[int, int], kind: str, params: Params, y_ref: Array | None, codewords: list[Array]
+) -> Float[Array, "1 h w 3"]:
+    """The picture that the codewords of a padded frame make, in 8-bit levels before rounding."""
+    model, variables = CodecModel(preset), {"params": params}
+    y_hat = model.apply(variables, codewords, y_ref, kind, method="restore")
+    x_hat: Any = model.apply(variables, y_hat, method="picture")
+    return 255.0 * jnp.clip(x_hat[:, : size[0], : size[1]], 0.0, 1.0)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -147,6 +151,10 @@ def batched(maps: IndexMaps) -> list[UInt16[np.ndarray, "1 rows cols g"]]:
 def block_errors(frame: UInt8[Array, "h w 3"], shown: UInt8[Array, "h w 3"]) -> Float[Array, "rows cols"]:
     """Squared error in each block of 16x16 pixels, in 8-bit levels, mean over R, G and B."""
     error = jnp.mean(jnp.square(frame.astype(jnp.float32) - shown.astype(jnp.float32)), axis=-1)
-    height, width = error.shape
-    error = jnp.pad(error, ((0, -height % BLOCK), (0, -width % BLOCK)))
-    return jnp.sum(error.reshape(error.shape[0] // BLOCK, BLOCK, -1, BLOCK), axis=(1, 3))
+    return sum_squares(error, BLOCK, *(-(-n // BLOCK) * BLOCK for n in error.shape))
+
+
+def sum_squares(maps: Float[Array, "h w"], side: int, height: int, width: int) -> Float[Array, "rows cols"]:
+    """Sums over squares of `side` x `side`, of maps that are 0 beyond their end up to `height` x `width`."""
+    maps = jnp.pad(maps, ((0, height - maps.shape[0]), (0, width - maps.shape[1])))
+    return jnp.sum(maps.reshape(height // side, side, width // side, side), axis=(1, 3))

@@ -21,11 +21,11 @@ from jaxtyping import Array, Float, Int32, UInt16
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
-from cbvc_jax.model import CodecModel, Params
+from cbvc_jax.model import Params
 from cbvc_jax.modules.quantizer import Codebooks
 from cbvc_jax.modules.search import IndexCosts, cost_of, look_up, rated_search, search
 from cbvc_jax.presets import Preset
-from cbvc_jax.programs import Frame, Programs, fill
+from cbvc_jax.programs import Frame, Programs, fill, levels, sum_squares
 
 MAX_EFFORT = 9
 CELL = STAGE_STRIDES[0] // 2
@@ -181,14 +181,11 @@ def _try(
 
 def _errors(preset: Preset, size: tuple[int, int], kind: str, case: Case, codewords: list[Array]) -> Cells:
     """Squared error in each cell, in 8-bit levels, mean over R, G and B, given the codewords that are sent."""
-    model, variables, padded = CodecModel(preset), {"params": case.params}, padded_size(*size)
+    padded = padded_size(*size)
     full = [fill(c, *grid) for c, grid in zip(codewords, stage_grids(*padded), strict=True)]
-    y_hat = model.apply(variables, full, case.y_ref, kind, method="restore")
-    x_hat: Any = model.apply(variables, y_hat, method="picture")
-    picture = 255.0 * jnp.clip(x_hat[0, : size[0], : size[1]], 0.0, 1.0)
+    (picture,) = levels(preset, size, kind, case.params, case.y_ref, full)
     error = jnp.mean(jnp.square(picture - case.frame.astype(jnp.float32)), axis=-1)
-    error = jnp.pad(error, ((0, padded[0] - size[0]), (0, padded[1] - size[1])))
-    return jnp.sum(error.reshape(padded[0] // CELL, CELL, padded[1] // CELL, CELL), axis=(1, 3))
+    return sum_squares(error, CELL, *padded)
 
 
 def _paid(case: Case, indices: Indices) -> list[Array]:
@@ -209,8 +206,7 @@ def _scaled(costs: IndexCosts, caution: Array) -> IndexCosts:
 
 def _tiles(cells: Cells, stage: int) -> Float[Array, "rows cols"]:
     """Sum over each block of a stage and half a block around it."""
-    side = 1 << stage
-    halves = jnp.sum(cells.reshape(cells.shape[0] // side, side, cells.shape[1] // side, side), axis=(1, 3))
+    halves = sum_squares(cells, 1 << stage, *cells.shape)
     return jax.lax.reduce_window(halves, 0.0, jax.lax.add, (4, 4), (2, 2), ((1, 1), (1, 1)))
 
 

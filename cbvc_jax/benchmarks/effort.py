@@ -16,16 +16,17 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cbvc_jax import markdown
 from cbvc_jax.bitstream import StreamWriter
-from cbvc_jax.codec import Encoder, Frame, stream_header, usual_coding
+from cbvc_jax.codec import Encoder, stream_header, usual_coding
+from cbvc_jax.errors import CbvcError
+from cbvc_jax.evaluation.clips import Clip, find_clips
+from cbvc_jax.evaluation.metrics import psnr_rgb
 from cbvc_jax.rate_control import Setting, setting_for
-from cbvc_jax.video import VideoInfo, open_video
 from cbvc_jax.weights import Model, load_model
 
 WARM_FRAMES = 2
@@ -49,7 +50,7 @@ class Trial:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; prints a markdown table."""
     parser = argparse.ArgumentParser(prog="python -m cbvc_jax.benchmarks.effort", description=__doc__)
-    parser.add_argument("clips", nargs="+", metavar="CLIP", type=Path)
+    parser.add_argument("clips", nargs="+", metavar="CLIP")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--efforts", nargs="+", type=int, default=[0, 1, 3, 9])
     parser.add_argument("--frames", type=int, default=12)
@@ -60,41 +61,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cbvc_jax.cache import use_compilation_cache
 
     use_compilation_cache()
-    model = load_model(args.model)
-    settings = {f"rate {rate}": Setting(rate, 0.0) for rate in args.rates}
-    settings.update({f"quality {q:g}": setting_for(q, model.preset.rates) for q in args.levels})
-    columns = ("clip", "", "effort", "keyframe", "predicted", "the last quarter", "bytes", "time")
-    print(markdown.head(columns))
-    for clip, (name, setting) in itertools.product(args.clips, settings.items()):
-        with open_video(str(clip)) as video:
-            info, frames = video.info, [_centre(f.rgb, args.crop) for f in itertools.islice(video, args.frames)]
-        trials = run(model, info, frames, setting, args.efforts)
-        for effort, trial in zip(args.efforts, trials, strict=True):
-            print(markdown.row((clip.stem, name, str(effort), *_cells(trial, trials[0]))), flush=True)
+    try:
+        model = load_model(args.model)
+        settings = {f"rate {rate}": Setting(rate, 0.0) for rate in args.rates}
+        settings.update({f"quality {q:g}": setting_for(q, model.preset.rates) for q in args.levels})
+        clips = find_clips(args.clips, args.frames, tuple(args.crop) if args.crop else None)
+        print(markdown.head(("clip", "", "effort", "keyframe", "predicted", "the last quarter", "bytes", "time")))
+        for clip, (name, setting) in itertools.product(clips, settings.items()):
+            trials = run(model, clip, setting, args.efforts)
+            for effort, trial in zip(args.efforts, trials, strict=True):
+                print(markdown.row((clip.name, name, str(effort), *_cells(trial, trials[0]))), flush=True)
+    except CbvcError as error:
+        sys.exit(f"effort: {error}")
     return 0
 
 
-def run(
-    model: Model, info: VideoInfo, frames: Sequence[Frame], setting: Setting, efforts: Sequence[int]
-) -> list[Trial]:
+def run(model: Model, clip: Clip, setting: Setting, efforts: Sequence[int]) -> list[Trial]:
     """The trial of each effort."""
-    height, width = frames[0].shape[:2]
-    info = dataclasses.replace(info, width=width, height=height)
+    info = dataclasses.replace(clip.info, width=clip.width, height=clip.height)
     coding = usual_coding(setting.price > 0)
     files = [io.BytesIO() for _ in efforts]
     writers = [StreamWriter(file, stream_header(model, info, coding=coding)) for file in files]
     options: Any = {"rate": setting.rate, "price": setting.price, "skips": coding == "skipping"}
-    encoders = [Encoder(model, height, width, effort=effort, **options) for effort in efforts]
+    encoders = [Encoder(model, clip.height, clip.width, effort=effort, **options) for effort in efforts]
     psnr: list[list[float]] = [[] for _ in efforts]
     times: list[list[float]] = [[] for _ in efforts]
-    for n, frame in enumerate(frames):
+    for n, frame in enumerate(clip.rgb()):
         for writer, encoder, gained, taken in zip(writers, encoders, psnr, times, strict=True):
             start = time.process_time()
             coded = encoder.push(frame, chances=writer.chances)
             taken.append(time.process_time() - start)
             writer.write(coded.kind, coded.rate, n, coded.indices, coded.skip)  # pyright: ignore
-            error = np.mean(np.square(encoder.reconstruction() - frame.astype(np.float64)))
-            gained.append(10.0 * float(np.log10(255.0**2 / max(error, 1e-9))))
+            gained.append(float(psnr_rgb(frame[None], encoder.reconstruction()[None])[0]))
     for writer in writers:
         writer.finish()
     return [
@@ -109,14 +107,6 @@ def _cells(trial: Trial, first: Trial) -> Iterator[str]:
         yield f"{np.mean(part):+.2f} dB"
     yield f"{100 * (trial.size_bytes / first.size_bytes - 1):+.1f} %"
     yield f"{trial.seconds / first.seconds:.1f} x"
-
-
-def _centre(frame: Frame, crop: tuple[int, int] | None) -> Frame:
-    if crop is None:
-        return frame
-    width, height = crop
-    top, left = ((have - want) // 2 for have, want in zip(frame.shape[:2], (height, width), strict=True))
-    return np.ascontiguousarray(frame[top : top + height, left : left + width])
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
         "--efforts",
         nargs="+",
         type=int,
-        default=(),
+        default=(0,),
         metavar="N",
         help="of the models, 0 .. 9, a curve each",
     )
@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
             rates=None if args.rates is None else tuple(args.rates),
             levels=tuple(args.levels),
             codings=tuple(args.codings or preset.codings),
-            efforts=tuple(args.efforts or (0,)),
+            efforts=tuple(args.efforts),
             gops=tuple(args.gop or preset.gops),
             anchors=tuple(find_anchor(name) for name in names),
             qualities=tuple(args.qualities),
