@@ -19,7 +19,8 @@ from cbvc_jax.training.codebooks import kmeans, start_averages
 from cbvc_jax.training.sharding import Layout, single
 from cbvc_jax.training.state import Config, TrainState, config_preset, phases
 from cbvc_jax.training.step import make_probe
-from cbvc_jax.weights import load_model
+from cbvc_jax.training.widen import widen
+from cbvc_jax.weights import Model, load_model
 
 START_BATCHES = 1 << 30
 """Batches from here on start codebooks: training never comes that far, so they are not seen twice."""
@@ -28,25 +29,39 @@ MAX_BATCHES = 200
 
 
 def start_from_model(state: TrainState, config: Config) -> TrainState:
-    """The state with the parameters and codebooks of the model that `config.init_from` names.
+    """The state with the parameters and codebooks of the model that `config.init_from` names, widened if it is smaller.
 
     Codewords count as used alike until batches say otherwise.
 
     Raises:
-      ModelError: there is no such model, or it is of another preset.
+      ModelError: there is no such model, or it is of a preset that this one cannot begin as.
     """
-    model, preset = load_model(config.init_from), config_preset(config)
-    one, other = (dataclasses.replace(p, predicted_sizes=()) for p in (model.preset, preset))
-    if one != other or any(kind not in model.codebooks for kind in preset.rates):
-        raise ModelError(f"training '{preset.name}' cannot start from '{config.init_from}', a '{model.preset.name}'")
+    model, preset = _with_rates(load_model(config.init_from), config.rates), config_preset(config)
+    if model.preset == preset:
+        params, books = model.params, model.codebooks
+    else:
+        params, books = widen(jax.random.fold_in(np.asarray(state.rng), START_BATCHES), model, preset)
     phase = phases(config)[0]
-    codebooks = {kind: model.codebooks[kind] for kind in state.codebooks}
     averages = {}
-    for kind, books in codebooks.items():
+    for kind, of_kind in books.items():
         frames = phase.batch * (1 if kind == KEYFRAME else max(1, phase.frames - 1))
         vectors = [float(frames * (phase.crop // stride) ** 2) for stride in STAGE_STRIDES]
-        averages[kind] = tuple(start_averages(book, n) for book, n in zip(books, vectors, strict=True))
-    return state.replace(params=model.params, codebooks=codebooks, averages=averages)
+        averages[kind] = tuple(start_averages(book, n) for book, n in zip(of_kind, vectors, strict=True))
+    return state.replace(params=params, codebooks=books, averages=averages)
+
+
+def _with_rates(model: Model, rates: tuple[str, ...]) -> Model:
+    """The model with these rates alone, in this order: their codebooks, and their rows of what layers keep by kind."""
+    missing = [rate for rate in rates if rate not in model.preset.rates]
+    if missing:
+        raise ModelError(f"model '{model.name}' has no rate {', '.join(missing)}: training cannot start from it")
+    have, kinds = (KEYFRAME, *model.preset.rates), (KEYFRAME, *rates)
+    rows = np.array([have.index(kind) for kind in kinds])
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, value: value[rows] if any("affines" in str(key) for key in path) else value, model.params
+    )
+    books = {kind: model.codebooks[kind] for kind in kinds}
+    return dataclasses.replace(model, preset=model.preset.with_rates(*rates), params=params, codebooks=books)
 
 
 def start_codebooks(
