@@ -63,15 +63,16 @@ class Model:
 
 
 def bundled_models() -> dict[str, Path]:
-    """Folders of the models that the package ships, by name."""
-    return _models_below(Path(str(resources.files("cbvc_jax"))) / "assets" / "models")
+    """Folders of the models that the package ships, by name; the default one first."""
+    found = _models_below(Path(str(resources.files("cbvc_jax"))) / "assets" / "models")
+    return dict(sorted(found.items(), key=lambda item: item[0] != DEFAULT_MODEL))
 
 
 def installed_models() -> dict[str, Path]:
     """Bundled models, and those in the folders that $CBVC_MODELS names (separated like $PATH)."""
     found = bundled_models()
     for folder in filter(None, os.environ.get(MODEL_PATH_VARIABLE, "").split(os.pathsep)):
-        found = {**_models_below(Path(folder)), **found}
+        found |= {name: path for name, path in _models_below(Path(folder)).items() if name not in found}
     return found
 
 

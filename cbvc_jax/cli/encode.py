@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             rate, price = setting.rate, setting.price
         control = _control(args, video.info, model, count)
         coding = args.coding or usual_coding(args.quality is not None or control is not None)
-        with open_output(args.output) as file, progress("encode", count) as bar:
+        with open_output(args.output) as file, progress(f"encode, {model.name}", count) as bar:
             coded = 0
             frames: Any = itertools.islice(video, args.frames)
             choices: Any = {"price": price, "control": control, "cuts": not args.no_cuts, "effort": args.effort}

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from cbvc_jax.errors import ModelError
 from cbvc_jax.geometry import frame_bits, gop_bpp
 from cbvc_jax.presets import KEYFRAME, PRESETS, Preset, get_preset
 
@@ -35,7 +36,21 @@ def run(args: argparse.Namespace) -> int:
         for preset in presets:
             print(_row(describe(preset)), flush=True)
         print(_FOOTNOTE)
+        print(_installed())
     return 0
+
+
+def _installed() -> str:
+    from cbvc_jax.weights import DEFAULT_MODEL, WEIGHTS_FILE, file_identity, installed_models
+
+    known = []
+    for name, folder in installed_models().items():
+        try:
+            what = file_identity(folder / WEIGHTS_FILE).hex()[:12]
+        except ModelError:
+            what = "damaged"
+        known.append(f"{name} {what}" + (" (used where --model names none)" if name == DEFAULT_MODEL else ""))
+    return f"Trained and installed: {', '.join(known) or 'none'}."
 
 
 def describe(preset: Preset) -> dict[str, Any]:
