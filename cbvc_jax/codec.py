@@ -25,6 +25,7 @@ from jaxtyping import Array, UInt8
 from cbvc_jax.bitstream import (
     STREAM_CODINGS,
     Chances,
+    IndexTables,
     Skip,
     StreamCoding,
     StreamHeader,
@@ -186,9 +187,14 @@ class Encoder:
 
 
 class Decoder:
-    """Decodes one frame after the other; arguments as of `Encoder`."""
+    """Decodes one frame after the other; arguments as of `Encoder`.
+
+    Attributes:
+      tables: initial tables of index coding that the model has, or None: those of its streams' reader.
+    """
 
     def __init__(self, model: Model, height: int, width: int, device: Device | None = None):
+        self.tables: IndexTables | None = model.tables
         self._programs = Programs(model, height, width, device)
         self._y_ref: Array | None = None
 
@@ -287,7 +293,7 @@ def encode(
     if parallel > 1:
         encoders = [make(gop=sys.maxsize, cuts=False, device=device) for device in lane_devices(parallel)]
     shift: int | None = None
-    with StreamWriter(file, stream_header(model, info, gop, coding)) as writer:
+    with StreamWriter(file, stream_header(model, info, gop, coding), model.tables) as writer:
         if parallel > 1:
             pairs = _in_gops(frames, gop, cuts, encoders)
         else:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from cbvc_jax.bitstream import FrameRecord, Loss, StreamHeader, StreamReader
+from cbvc_jax.bitstream import FrameRecord, IndexTables, Loss, StreamHeader, StreamReader
 from cbvc_jax.errors import BitstreamError, ModelError, UsageError
 from cbvc_jax.lanes import in_lanes
 from cbvc_jax.video import VideoFrame, VideoInfo
@@ -27,7 +27,13 @@ MAX_PIXELS = 7680 * 4320
 
 
 class FrameDecoder(Protocol):
-    """What decodes the frames of one stream in order, such as `cbvc_jax.codec.Decoder`."""
+    """What decodes the frames of one stream in order, such as `cbvc_jax.codec.Decoder`.
+
+    Attributes:
+      tables: initial tables of index coding that its model has, or None.
+    """
+
+    tables: IndexTables | None
 
     def push(self, rate: str, indices: Any, skip: Any = None, *, show: bool = True) -> Any:
         """The next frame, something that NumPy makes uint8 [height, width, 3] of; None if it is not shown."""
@@ -85,6 +91,7 @@ class StreamDecoder:
             h.width, h.height, h.time_base, h.frame_rate, matrix=h.color_matrix, color_range=h.color_range
         )
         self._decoders = _jax_decoders(h, model, parallel) if decoder is None else [decoder(h)]
+        self._reader.use_tables(self._decoders[0].tables)
 
     @property
     def losses(self) -> list[Loss]:

@@ -1,6 +1,7 @@
 """A trained model on disk: tensors, preset and card; its identity is a hash of what decides the decoder's output.
 
-    DIR/model.safetensors   parameters and codebooks, float16; the preset as JSON in the file's metadata
+    DIR/model.safetensors   parameters and codebooks, float16; initial tables of index coding, uint16, if the model has
+                            any; the preset as JSON in the file's metadata
     DIR/MODEL_CARD.md       data, recipe, quality, limits
 
 The identity is the SHA-256 of the preset and of every tensor's name, type, shape and bytes: copying, renaming or
@@ -25,9 +26,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from cbvc_jax.errors import ModelError
+from cbvc_jax.bitstream import CheckedTables, IndexTables, check_tables
+from cbvc_jax.errors import ModelError, UsageError
 from cbvc_jax.model import CodebookSet, Params, init_params
-from cbvc_jax.presets import PRESETS, RATES, Preset
+from cbvc_jax.presets import KEYFRAME, PRESETS, RATES, Preset
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "MODEL_CARD.md"
@@ -39,6 +41,8 @@ MAX_CHANNELS = 4096
 MAX_DEPTH = 64
 MAX_CODEBOOK_SIZE = 1 << 16
 SEPARATOR = "/"
+TABLES = "tables"
+"""What the names of initial tables begin with."""
 _CHOICES = {"blocks": ("conv", "compact"), "context": ("attention", "resblock"), "decoder": ("full", "light")}
 
 
@@ -52,6 +56,7 @@ class Model:
       params, codebooks: float32.
       sha256: identity, 32 bytes.
       path: folder that it was read from, or None.
+      tables: initial tables of index coding, uint16 [groups, K] by kind and stage, or None; its streams need them.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Model:
     codebooks: CodebookSet
     sha256: bytes
     path: Path | None = None
+    tables: CheckedTables | None = None
 
 
 def bundled_models() -> dict[str, Path]:
@@ -127,15 +133,31 @@ def file_identity(file: Path) -> bytes:
     return _identity(preset, tensors)
 
 
-def save_model(folder: str | Path, preset: Preset, params: Params, codebooks: CodebookSet, card: str) -> bytes:
-    """Writes a model and returns its identity. Tensors are rounded to float16: that is the model from then on."""
+def save_model(
+    folder: str | Path,
+    preset: Preset,
+    params: Params,
+    codebooks: CodebookSet,
+    card: str,
+    tables: IndexTables | None = None,
+) -> bytes:
+    """Writes a model and returns its identity. Tensors are rounded to float16: that is the model from then on.
+
+    Raises:
+      ModelError: a tensor is not finite in float16, or `tables` do not fit the preset. Nothing was written.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        checked = {} if tables is None else check_tables(tables, _table_sizes(preset))
+    except UsageError as error:
+        raise ModelError(f"{error}; the model is not written") from None
     with np.errstate(over="ignore"):
         tensors = {name: np.asarray(value, np.float16) for name, value in flatten(params, codebooks).items()}
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise ModelError(f"tensor '{name}' holds values that are not finite in float16; the model is not written")
+    tensors |= {_table_name(kind, s): table for kind, stages in checked.items() for s, table in enumerate(stages)}
     data = save(tensors, {"format": FORMAT, "preset": _preset_json(preset)})
     _replace(folder / WEIGHTS_FILE, data)
     _replace(folder / CARD_FILE, card.encode())
@@ -157,6 +179,14 @@ def flatten(params: Params, codebooks: CodebookSet) -> dict[str, Any]:
     for path, value in jax.tree_util.tree_leaves_with_path({"params": params, "codebooks": codebooks}):
         flat[SEPARATOR.join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path)] = value
     return flat
+
+
+def _table_sizes(preset: Preset) -> dict[str, tuple[int, ...]]:
+    return {kind: preset.codebook_sizes(kind) for kind in (KEYFRAME, *preset.rates)}
+
+
+def _table_name(kind: str, stage: int) -> str:
+    return SEPARATOR.join((TABLES, kind, str(stage)))
 
 
 def _identity(preset: Preset, tensors: Mapping[str, np.ndarray]) -> bytes:
@@ -220,9 +250,11 @@ def _shapes(preset: Preset) -> Any:
 
 
 def _read(file: Path, name: str) -> Model:
-    preset, tensors = _read_tensors(file)
+    preset, stored = _read_tensors(file)
     params, codebooks = _shapes(preset)
     wanted = flatten(params, codebooks)
+    tables = _tables(file, preset, stored)
+    tensors = {key: value for key, value in stored.items() if not _is_table(key)}
     if wanted.keys() != tensors.keys():
         odd = sorted(wanted.keys() ^ tensors.keys())
         raise ModelError(f"model file '{file}' does not fit its preset: {len(odd)} tensors differ, first '{odd[0]}'")
@@ -236,4 +268,29 @@ def _read(file: Path, name: str) -> Model:
     ordered = [tensors[key].astype(np.float32) for key in wanted]
     assert len(ordered) == len(leaves)
     restored = jax.device_put(jax.tree_util.tree_unflatten(tree, ordered))
-    return Model(name, preset, restored["params"], restored["codebooks"], _identity(preset, tensors), file.parent)
+    return Model(
+        name, preset, restored["params"], restored["codebooks"], _identity(preset, stored), file.parent, tables
+    )
+
+
+def _is_table(name: str) -> bool:
+    return name.startswith(TABLES + SEPARATOR)
+
+
+def _tables(file: Path, preset: Preset, tensors: Mapping[str, np.ndarray]) -> CheckedTables | None:
+    """The initial tables among the tensors; None if there are none. ModelError where they are not whole and sound."""
+    found = {name: tensors[name] for name in tensors if _is_table(name)}
+    if not found:
+        return None
+    sizes = _table_sizes(preset)
+    wanted = {_table_name(kind, s) for kind, stages in sizes.items() for s in range(len(stages))}
+    if wanted != found.keys():
+        odd = sorted(wanted ^ found.keys())
+        raise ModelError(f"model file '{file}' does not fit its preset: {len(odd)} tensors differ, first '{odd[0]}'")
+    for name, table in found.items():
+        if table.ndim != 2 or table.dtype != np.uint16:
+            raise ModelError(f"model file '{file}': tensor '{name}' is {table.dtype} {list(table.shape)}")
+    try:
+        return check_tables({k: [found[_table_name(k, s)] for s in range(len(v))] for k, v in sizes.items()}, sizes)
+    except UsageError as error:
+        raise ModelError(f"model file '{file}': {error}") from None

@@ -81,6 +81,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.codebook.decay = 0.99
     # Codewords used less than this share of the mean are replaced by latents of the batch; 0: never.
     config.codebook.restart_below = 0.1
+    # Price of a bit in the search of predicted frames, and of keyframes: the indices of the least
+    # |z - c|^2 + price x (spread of the codewords in use) x bits. Bits are what index coding would charge if running
+    # counts were the model's tables, 16 at the most, so that a codeword that was never used can be afforded. Usage
+    # becomes skewed where that is cheap, and commitment pulls latents to cheap codewords. As a share of the spread, one
+    # number serves all stages and latents of any scale; and where usage collapses, the spread and the price fall with
+    # it, which a share of |z - c|^2 would not: that grows. Under a price codewords are rare on purpose, so they are
+    # restarted below a hundredth of `restart_below` only, counted as often as the mean one then: cheap enough to be
+    # tried. 0: off.
+    config.codebook.price = 0.0
+    config.codebook.key_price = 0.0
     # Alarm when the perplexity of a batch's indices is below this share of what the batch could give.
     config.codebook.alarm_below = 0.02
     # Weight of |z - sg(c)|^2.

@@ -172,7 +172,9 @@ def main() -> None:
             pass
         height, width = video.info.height, video.info.width
     file.seek(0)
-    frames = [CodedFrame(r.kind, r.rate, r.indices) for r in StreamReader(file)]
+    reader = StreamReader(file)
+    reader.use_tables(model.tables)
+    frames = [CodedFrame(r.kind, r.rate, r.indices) for r in reader]
     sizes = model.preset.codebook_sizes(RATE)
     total = (FRAMES - 1) * frames[1].indices[0].size
     priors = backends(train_prior([f.indices[0] for f in frames[1:]], sizes[0]))

@@ -169,6 +169,92 @@ def test_a_model_that_is_not_right_is_refused(folder, change, words):
         load_model(folder)
 
 
+def tables_of(preset, entry=3):
+    kinds = {"key": preset.key_sizes, **dict(preset.predicted_sizes)}
+    return {kind: tuple(np.full((2, k), entry, np.uint16) for k in sizes) for kind, sizes in kinds.items()}
+
+
+@pytest.fixture
+def tabled(tmp_path, model):
+    """The folder of a model with initial tables."""
+    arguments = model.preset, model.params, model.codebooks, "# tables\n"
+    save_model(tmp_path / "tabled", *arguments, tables_of(model.preset))
+    return tmp_path / "tabled"
+
+
+def test_tables_are_read_as_they_were_written_and_belong_to_the_identity(tabled, tmp_path, model):
+    read, wanted = load_model(tabled), tables_of(model.preset)
+    assert read.tables is not None
+    assert read.tables.keys() == wanted.keys()
+    for kind, stages in wanted.items():
+        for a, b in zip(read.tables[kind], stages, strict=True):
+            assert a.dtype == np.uint16
+            np.testing.assert_array_equal(a, b)
+    assert read.sha256 == file_identity(tabled / WEIGHTS_FILE)
+    arguments = read.preset, read.params, read.codebooks, ""
+    others = [save_model(tmp_path / "m", *arguments, t) for t in (read.tables, tables_of(read.preset, 4), None)]
+    assert others[0] == read.sha256
+    assert others[2] == model.sha256
+    assert len(set(others)) == 3
+
+
+def _tables_without_one(tensors, _):
+    del tensors["tables/high/1"]
+
+
+def _tables_of_another_rate(tensors, _):
+    tensors["tables/best/0"] = tensors["tables/high/0"]
+
+
+def _tables_in_bytes(tensors, _):
+    tensors["tables/key/0"] = tensors["tables/key/0"].astype(np.uint8)
+
+
+def _tables_in_floats(tensors, _):
+    tensors["tables/key/0"] = tensors["tables/key/0"].astype(np.float16)
+
+
+def _tables_too_short(tensors, _):
+    tensors["tables/key/0"] = tensors["tables/key/0"][:, 1:]
+
+
+def _tables_flat(tensors, _):
+    tensors["tables/key/0"] = tensors["tables/key/0"].reshape(-1)
+
+
+def _tables_with_a_zero(tensors, _):
+    tensors["tables/low/2"][1, -1] = 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_tables_without_one, "does not fit its preset.*tables/high/1"),
+        (_tables_of_another_rate, "does not fit its preset.*tables/best/0"),
+        (_tables_in_bytes, "'tables/key/0' is uint8"),
+        (_tables_in_floats, "'tables/key/0' is float16"),
+        (_tables_too_short, "needs 2 initial tables of 32"),
+        (_tables_flat, "'tables/key/0' is uint16"),
+        (_tables_with_a_zero, "not in 1 .. 65535"),
+    ],
+)
+def test_tables_that_are_not_right_are_refused(tabled, change, words):
+    rewrite(tabled, change)
+    with pytest.raises(ModelError, match=words):
+        load_model(tabled)
+
+
+def test_tables_that_do_not_fit_are_not_written(tmp_path, model):
+    tables = tables_of(model.preset, 0)
+    with pytest.raises(ModelError, match=r"1 .. 65535; the model is not written"):
+        save_model(tmp_path / "m", model.preset, model.params, model.codebooks, "", tables)
+    assert not (tmp_path / "m" / WEIGHTS_FILE).exists()
+
+
+def test_the_bundled_model_has_no_tables():
+    assert load_model("tiny").tables is None
+
+
 @pytest.mark.parametrize("length", [0, 5, 8, 200, 100_000, -1])
 def test_a_file_that_was_cut_is_refused(folder, length):
     file = folder / WEIGHTS_FILE

@@ -81,7 +81,7 @@ def run(model: Model, clip: Clip, setting: Setting, efforts: Sequence[int]) -> l
     info = dataclasses.replace(clip.info, width=clip.width, height=clip.height)
     coding = usual_coding(setting.price > 0)
     files = [io.BytesIO() for _ in efforts]
-    writers = [StreamWriter(file, stream_header(model, info, coding=coding)) for file in files]
+    writers = [StreamWriter(file, stream_header(model, info, coding=coding), model.tables) for file in files]
     options: Any = {"rate": setting.rate, "price": setting.price, "skips": coding == "skipping"}
     encoders = [Encoder(model, clip.height, clip.width, effort=effort, **options) for effort in efforts]
     psnr: list[list[float]] = [[] for _ in efforts]

@@ -1,6 +1,5 @@
 """The bitstream: bytes <-> index maps. FORMAT.md says what each byte means; numpy and the standard library only."""
 
-from cbvc_jax.bitstream.adaptive import IndexTables
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.framing import CODINGS, Coding
 from cbvc_jax.bitstream.frequencies import Chances
@@ -20,6 +19,7 @@ from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.bitstream.reader import FrameRecord, Loss, StreamReader
 from cbvc_jax.bitstream.skipping import Skip, fill_skipped
 from cbvc_jax.bitstream.summary import StreamSummary, summarize
+from cbvc_jax.bitstream.tables import CheckedTables, IndexTables, check_tables, table_of_counts
 from cbvc_jax.bitstream.writer import StreamWriter
 from cbvc_jax.errors import BitstreamError
 
@@ -33,6 +33,7 @@ __all__ = [
     "VERSION",
     "BitstreamError",
     "Chances",
+    "CheckedTables",
     "Coding",
     "ColorMatrix",
     "ColorRange",
@@ -49,6 +50,8 @@ __all__ = [
     "StreamWriter",
     "TruncatedError",
     "UnsupportedError",
+    "check_tables",
     "fill_skipped",
     "summarize",
+    "table_of_counts",
 ]

@@ -19,15 +19,8 @@ from cbvc_jax.bitstream import rans
 from cbvc_jax.bitstream.frequencies import Chances, Integers, SkipModel, StageModel
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.bitstream.skipping import Skip, sent_places
-from cbvc_jax.errors import UsageError
-from cbvc_jax.geometry import GROUPS
+from cbvc_jax.bitstream.tables import IndexTables, check_tables
 from cbvc_jax.presets import KEYFRAME
-
-MAX_TABLE_ENTRY = 65535
-
-IndexTables = Mapping[str, Sequence[Sequence[npt.ArrayLike]]]
-"""Initial tables of a model: under "key" and each rate, [stage][group] -> K integers 1 .. 65535, how often each index
-is used in proportion to the others."""
 
 
 class AdaptiveCoder:
@@ -43,7 +36,8 @@ class AdaptiveCoder:
 
     def __init__(self, layouts: Mapping[str, PayloadLayout], tables: IndexTables | None = None):
         self._layouts = layouts
-        self._tables = None if tables is None else _checked_tables(tables, layouts)
+        sizes = {kind: layout.codebook_sizes for kind, layout in layouts.items()}
+        self._tables = None if tables is None else check_tables(tables, sizes)
         self._models: dict[str, list[StageModel]] = {}
         self._last: tuple[str, IndexMaps] | None = None
         self._skips = SkipModel()
@@ -138,21 +132,5 @@ class AdaptiveCoder:
         last = self.reference(rate)
         for stage, model in enumerate(models):
             previous = None if last is None else last[stage].astype(np.int64)
-            initial = np.stack(self._tables[rate][stage]).astype(np.int64) if tables and self._tables else None
+            initial = self._tables[rate][stage].astype(np.int64) if tables and self._tables else None
             yield model, previous, initial
-
-
-def _checked_tables(tables: IndexTables, layouts: Mapping[str, PayloadLayout]) -> dict[str, list[list[np.ndarray]]]:
-    checked: dict[str, list[list[np.ndarray]]] = {}
-    for rate, layout in layouts.items():
-        if rate not in tables or len(tables[rate]) != len(layout.codebook_sizes):
-            raise UsageError(f"the initial tables lack a stage of '{rate}'")
-        checked[rate] = []
-        for size, groups in zip(layout.codebook_sizes, tables[rate], strict=True):
-            arrays = [np.asarray(table) for table in groups]
-            if len(arrays) != GROUPS or any(a.shape != (size,) or a.dtype.kind not in "iu" for a in arrays):
-                raise UsageError(f"a stage of '{rate}' needs {GROUPS} initial tables of {size} integers")
-            if any(a.min() < 1 or a.max() > MAX_TABLE_ENTRY for a in arrays):
-                raise UsageError(f"an entry of an initial table of '{rate}' is not in 1 .. {MAX_TABLE_ENTRY}")
-            checked[rate].append(arrays)
-    return checked

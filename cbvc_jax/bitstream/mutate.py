@@ -13,7 +13,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from cbvc_jax.bitstream.adaptive import IndexTables
 from cbvc_jax.bitstream.framing import CRC_BYTES, END_MARKER, KEY_MARKER
 from cbvc_jax.bitstream.header import (
     ADAPTIVE_VERSION,
@@ -25,6 +24,7 @@ from cbvc_jax.bitstream.header import (
 )
 from cbvc_jax.bitstream.reader import StreamReader
 from cbvc_jax.bitstream.skipping import fill_skipped
+from cbvc_jax.bitstream.tables import IndexTables
 from cbvc_jax.bitstream.writer import StreamWriter
 from cbvc_jax.geometry import GROUPS, stage_grids
 from cbvc_jax.presets import KEYFRAME

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Literal, NamedTuple
 
-from cbvc_jax.bitstream.adaptive import AdaptiveCoder, IndexTables
+from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.framing import (
     CRC_BYTES,
@@ -27,6 +27,7 @@ from cbvc_jax.bitstream.header import read_header
 from cbvc_jax.bitstream.packing import IndexMaps
 from cbvc_jax.bitstream.skipping import Skip
 from cbvc_jax.bitstream.source import ByteSource
+from cbvc_jax.bitstream.tables import IndexTables
 from cbvc_jax.errors import BitstreamError, UsageError
 
 _MARKERS = re.compile(re.escape(KEY_MARKER) + b"|" + re.escape(END_MARKER))
@@ -122,15 +123,17 @@ class StreamReader:
         self._checked_bytes = 0
         self._searched_bytes = 0
 
-    def use_tables(self, tables: IndexTables) -> None:
+    def use_tables(self, tables: IndexTables | None) -> None:
         """Gives the initial tables of the model that the header names; records that need them are refused without.
+
+        None, of a model that has none, changes nothing.
 
         Raises:
           UsageError: they do not fit the header, or frames have been read.
         """
         if self._progress is not self._start:
             raise UsageError("initial tables are given before the first frame is read")
-        if self._coder is not None:
+        if self._coder is not None and tables is not None:
             self._coder = AdaptiveCoder(self._layouts, tables)
 
     @property
@@ -147,13 +150,13 @@ class StreamReader:
             raise StopIteration
         return record
 
-    def next_record(self, *, unpack: bool = True) -> FrameRecord | None:
+    def next_record(self, *, unpack: bool | None = True) -> FrameRecord | None:
         """The next frame, or None at the end.
 
         Args:
           unpack: False leaves `indices`, `skip` and `stage_bytes` empty and their values unchecked; checksums are
             checked all the same. Where the frames of a GOP build on each other, unpacking can begin again at a
-            keyframe only.
+            keyframe only. None does so where tables are missing, and for what builds on such frames.
 
         Raises:
           BitstreamError: the stream is damaged here, or cut short (TruncatedError). Later calls return None.
@@ -221,7 +224,7 @@ class StreamReader:
             if self._learned:
                 self._coder.update(head.rate, frame.indices, frame.skip)
 
-    def _examine(self, progress: Progress, *, unpack: bool) -> tuple[RecordHead, Progress, _Unpacked]:
+    def _examine(self, progress: Progress, *, unpack: bool | None) -> tuple[RecordHead, Progress, _Unpacked]:
         """(head, state after it, what its payload says) of the record at the window's start, which stays."""
         source = self._source
         offset = source.offset
@@ -234,9 +237,16 @@ class StreamReader:
         if crc != struct.unpack(">I", data[-CRC_BYTES:])[0]:
             raise BitstreamError(f"a {_NAMES[head.kind]} is damaged: its checksum does not match", offset)
         progress = progress.after(head, crc, offset)
-        if not unpack or head.kind == "end":
+        if unpack is False or head.kind == "end" or (unpack is None and not self._can_unpack(head)):
             return head, progress, _Unpacked()
         return head, progress, self._unpack(head, body[head.head_bytes :], offset + head.head_bytes)
+
+    def _can_unpack(self, head: RecordHead) -> bool:
+        """Whether the tables and the frames before are there that a record builds on."""
+        if head.coding == "fixed" or self._coder is None:
+            return True
+        missing = head.coding in TABLE_CODINGS and not self._coder.has_tables
+        return not missing and (head.kind == "key" or self._learned)
 
     def _unpack(self, head: RecordHead, payload: bytes, offset: int) -> _Unpacked:
         """What a payload that begins at `offset` says."""

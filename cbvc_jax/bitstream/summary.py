@@ -19,8 +19,9 @@ class StreamSummary:
     Attributes:
       header: of the stream.
       frames_by_kind, frames_by_rate: number of frames under "key" and "predicted", and under "key" and each rate used.
-      frames_by_coding: number of frames by index coding: "fixed", "adaptive", "adaptive-tables".
-      stage_bytes: payload bytes of each stage, under "key" and each rate used.
+      frames_by_coding: number of frames by index coding: as `CODINGS` names them.
+      stage_bytes: payload bytes of each stage, under "key" and each rate used; without those that are coded with tables
+        of the model, which a walk does not have.
       fixed_stage_bytes: what the same frames take at fixed length.
       size_bytes, header_bytes, payload_bytes: up to the end of the last sound record; the header; all indices.
       first_timestamp, last_timestamp: in ticks, None where there is no frame.
@@ -58,7 +59,7 @@ class StreamSummary:
 def summarize(file: IO[bytes] | Any) -> StreamSummary:
     """What the stream in `file` holds, every checksum checked; damage behind the header is told in the summary.
 
-    Indices are unpacked only where a part of them is coded adaptively.
+    Indices are unpacked only where a part of them is coded adaptively, and without tables of the model.
 
     Raises:
       BitstreamError: the header cannot be read.
@@ -68,17 +69,18 @@ def summarize(file: IO[bytes] | Any) -> StreamSummary:
     rates: collections.Counter[str] = collections.Counter()
     codings: collections.Counter[str] = collections.Counter()
     layouts = reader.header.layouts()
-    stages = {rate: [0] * len(layout.shapes) for rate, layout in layouts.items()}
+    stages: dict[str, tuple[int, ...] | None] = {rate: (0,) * len(layout.shapes) for rate, layout in layouts.items()}
     payload_bytes = 0
     first = last = None
     error = None
     try:
-        while (record := reader.next_record(unpack=reader.header.adaptive)) is not None:
+        while (record := reader.next_record(unpack=None if reader.header.adaptive else False)) is not None:
             kinds[record.kind] += 1
             rates[record.rate] += 1
             codings[record.coding] += 1
-            taken = record.stage_bytes or layouts[record.rate].stage_bytes()
-            stages[record.rate] = [a + b for a, b in zip(stages[record.rate], taken, strict=True)]
+            taken = record.stage_bytes or (layouts[record.rate].stage_bytes() if record.coding == "fixed" else None)
+            known = stages[record.rate]
+            stages[record.rate] = known and taken and tuple(map(sum, zip(known, taken, strict=True)))
             payload_bytes += record.payload_bytes
             first, last = record.timestamp if first is None else first, record.timestamp
     except BitstreamError as damage:
@@ -88,7 +90,7 @@ def summarize(file: IO[bytes] | Any) -> StreamSummary:
         frames_by_kind=dict(kinds),
         frames_by_rate=dict(rates),
         frames_by_coding=dict(codings),
-        stage_bytes={rate: tuple(stages[rate]) for rate in rates},
+        stage_bytes={rate: known for rate in rates if (known := stages[rate])},
         fixed_stage_bytes={rate: tuple(n * b for b in layouts[rate].stage_bytes()) for rate, n in rates.items()},
         size_bytes=reader.offset,
         header_bytes=reader.header_bytes,

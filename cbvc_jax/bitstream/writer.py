@@ -12,15 +12,24 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cbvc_jax.bitstream.adaptive import AdaptiveCoder, IndexTables
+from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.bitstream.framing import Coding, Progress, RecordHead, coded_head, end_head, key_head, predicted_head
 from cbvc_jax.bitstream.frequencies import Chances
 from cbvc_jax.bitstream.header import StreamHeader
 from cbvc_jax.bitstream.packing import IndexMaps
 from cbvc_jax.bitstream.skipping import Skip, fill_skipped
 from cbvc_jax.bitstream.source import VARINT_LIMIT
+from cbvc_jax.bitstream.tables import IndexTables
 from cbvc_jax.errors import BitstreamError, UsageError
 from cbvc_jax.presets import KEYFRAME
+
+_CODINGS: dict[tuple[bool, bool], Coding] = {
+    (False, False): "adaptive",
+    (True, False): "adaptive-tables",
+    (False, True): "skipping",
+    (True, True): "skipping-tables",
+}
+"""By whether the model's tables are used, and whether blocks are skipped."""
 
 
 class StreamWriter:
@@ -31,7 +40,8 @@ class StreamWriter:
     Args:
       header: of the stream. Its version says whether records may be coded adaptively (from 1.1 on); each is where that
         makes it smaller.
-      tables: initial tables of the model, which a reader then needs too; by default every index is as likely at first.
+      tables: initial tables of the model, which a reader then needs too, for records that they make smaller; by default
+        every index is as likely at first.
 
     Attributes:
       header: as written.
@@ -152,17 +162,16 @@ class StreamWriter:
     def _code(self, rate: str, head: bytes, maps: IndexMaps, skip: Skip | None) -> tuple[Coding, bytes, bytes]:
         """(coding, head, payload) of the smallest record."""
         coder = self._coder_of(rate)
-        if skip is not None and coder is not None:
-            payload = coder.encode(rate, maps, tables=coder.has_tables, skip=skip)
-            coding: Coding = "skipping-tables" if coder.has_tables else "skipping"
-            return coding, coded_head(head, coding, len(payload)), payload
-        plain = head, self._layouts[rate].pack(maps)
-        if coder is None:
-            return "fixed", *plain
-        payload = coder.encode(rate, maps, tables=coder.has_tables)
-        coding = "adaptive-tables" if coder.has_tables else "adaptive"
-        coded = coded_head(head, coding, len(payload)), payload
-        return ("fixed", *plain) if sum(map(len, plain)) <= sum(map(len, coded)) else (coding, *coded)
+        records: list[tuple[Coding, bytes, bytes]] = []
+        if skip is None or coder is None:
+            records.append(("fixed", head, self._layouts[rate].pack(maps)))
+        if coder is not None:
+            # Frequencies move on alike in all codings, so that each record may begin with tables or without.
+            for tables in (False, True)[rate == KEYFRAME : 1 + coder.has_tables]:
+                payload = coder.encode(rate, maps, tables=tables, skip=skip)
+                coding = _CODINGS[tables, skip is not None]
+                records.append((coding, coded_head(head, coding, len(payload)), payload))
+        return min(records, key=lambda record: len(record[1]) + len(record[2]))
 
     def _emit_record(self, head: RecordHead, data: bytes) -> int:
         crc = zlib.crc32(data, self._progress.seed(head.kind))

@@ -63,7 +63,9 @@ def fading(stream: Path, model: Model | None = None, frames: int | None = None) 
     with stream.open("rb") as file:
         reader = StreamReader(file)
         header = reader.header
-        steps = load(find_model(header.model_sha256) if model is None else model)
+        model = find_model(header.model_sha256) if model is None else model
+        reader.use_tables(model.tables)
+        steps = load(model)
         both = _Recorded(steps, 0.0), _Recorded(steps, NOISE)
         decoders = [ExportedDecoder(one, header.height, header.width) for one in both]
         left: list[float] = []

@@ -6,13 +6,17 @@ import dataclasses
 import json
 from pathlib import Path
 
-from cbvc_jax.errors import ModelError
+import numpy as np
+
+from cbvc_jax.bitstream import CheckedTables, IndexTables, StreamHeader, check_tables
+from cbvc_jax.errors import ModelError, UsageError
 
 MANIFEST_FILE = "manifest.json"
 VERSION = 2
 INDEX_NAMES = ("i1", "i2", "i3")
 REFERENCE_NAMES = ("y_ref", "skip")
 """What a step's arguments are called, in this order; keyframes have the indices only."""
+TABLES_FILE = "tables.json"
 SAVED_MODEL_FOLDER = "saved_model"
 
 
@@ -29,6 +33,7 @@ class Manifest:
       size: padded (height, width) in pixels that the programs are for, or None for any.
       versions: of the software that wrote the export.
       version: of this manifest.
+      tables: file with the initial tables of index coding that the model has, or None.
     """
 
     format: str
@@ -39,10 +44,33 @@ class Manifest:
     size: tuple[int, int] | None
     versions: dict[str, str]
     version: int = VERSION
+    tables: str | None = None
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json into `folder`; returns nothing."""
         (folder / MANIFEST_FILE).write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def write_tables(folder: Path, tables: IndexTables) -> None:
+    """Writes initial tables as lists, [stage][group][K] of each kind of frame, into `folder`; returns nothing."""
+    lists = {kind: [np.asarray(stage).tolist() for stage in stages] for kind, stages in tables.items()}
+    (folder / TABLES_FILE).write_text(json.dumps(lists, separators=(",", ":")) + "\n")
+
+
+def read_tables(folder: str | Path, manifest: Manifest, header: StreamHeader) -> CheckedTables | None:
+    """The initial tables of the export in `folder` for a stream of its model; None if the model has none.
+
+    Raises:
+      ModelError: they are damaged, or do not fit the stream.
+    """
+    if manifest.tables is None:
+        return None
+    file = Path(folder) / manifest.tables
+    try:
+        lists = json.loads(file.read_text())
+        return check_tables(lists, {kind: layout.codebook_sizes for kind, layout in header.layouts().items()})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+        raise ModelError(f"{file} is damaged ({error}): export again") from None
 
 
 def read_manifest(folder: str | Path) -> Manifest:

@@ -7,17 +7,19 @@ peak_bytes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cbvc_jax.bitstream import FrameRecord, StreamReader
+from cbvc_jax.bitstream import FrameRecord, IndexTables, StreamHeader, StreamReader
 from cbvc_jax.export.backends import ExportedDecoder, Steps, get_backend
-from cbvc_jax.export.manifest import read_manifest
+from cbvc_jax.export.manifest import read_manifest, read_tables
 from cbvc_jax.process import peak_bytes
 
 
@@ -25,12 +27,14 @@ def main(argv: list[str]) -> int:
     """Returns 0; an error ends the process with a traceback, which the cross-check shows."""
     job = json.loads(argv[0])
     start = time.perf_counter()
-    steps = _load(job)
+    steps, tables_for = _load(job)
     load_s = time.perf_counter() - start
     digest, count, decode_s = hashlib.sha256(), 0, 0.0
     with Path(job["stream"]).open("rb") as file, Path(job["out"]).open("wb") as out:
         reader = StreamReader(file)
-        decoder = ExportedDecoder(steps, reader.header.height, reader.header.width)
+        tables = tables_for(reader.header)
+        reader.use_tables(tables)
+        decoder = ExportedDecoder(steps, reader.header.height, reader.header.width, tables)
         for record in itertools.islice(reader, job["frames"]):
             add_to_hash(digest, record)
             start = time.perf_counter()
@@ -59,13 +63,17 @@ def add_to_hash(digest: Any, record: FrameRecord) -> None:
         digest.update(record.skip.tobytes())
 
 
-def _load(job: dict[str, Any]) -> Steps:
+def _load(job: dict[str, Any]) -> tuple[Steps, Callable[[StreamHeader], IndexTables | None]]:
+    """(steps, what has the model's initial tables for a stream)."""
     if job["backend"] == "jax":
         from cbvc_jax.export.backends import jax
+        from cbvc_jax.weights import load_model
 
-        return jax.load(job["model"], job["rounded_to"], job["devices"])
+        model = load_model(job["model"])
+        return jax.load(model, job["rounded_to"], job["devices"]), lambda _: model.tables
     folder = Path(job["export"])
-    return get_backend(job["backend"]).load(folder, read_manifest(folder))
+    manifest = read_manifest(folder)
+    return get_backend(job["backend"]).load(folder, manifest), functools.partial(read_tables, folder, manifest)
 
 
 if __name__ == "__main__":

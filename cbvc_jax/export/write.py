@@ -17,7 +17,7 @@ import jax
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.export.backends import is_installed
-from cbvc_jax.export.manifest import Manifest
+from cbvc_jax.export.manifest import TABLES_FILE, Manifest, write_tables
 from cbvc_jax.geometry import padded_size
 from cbvc_jax.video.atomic import Staging
 from cbvc_jax.weights import Model
@@ -70,8 +70,17 @@ def write_export(model: Model, folder: str | Path, format: str, size: tuple[int,
             programs = importlib.import_module(f"cbvc_jax.export.{format}").write(model, staging.path, padded)
         preset = model.preset
         manifest = Manifest(
-            format, model.sha256.hex(), preset.name, preset.latent_channels, programs, padded, _versions()
+            format=format,
+            model_sha256=model.sha256.hex(),
+            preset=preset.name,
+            latent_channels=preset.latent_channels,
+            programs=programs,
+            size=padded,
+            versions=_versions(),
+            tables=None if model.tables is None else TABLES_FILE,
         )
+        if model.tables is not None:
+            write_tables(staging.path, model.tables)
         manifest.write(staging.path)
         staging.commit()
     except BaseException:

@@ -5,7 +5,7 @@
 One matrix product a group gives all scores, a block of positions at a time: no more than `BLOCK_ELEMENTS` exist at
 once, however large the frame and the codebook. `python -m cbvc_jax.benchmarks.search` measures it.
 
-An encoder that counts bits adds what each index costs to its distance: `rated_search`.
+An encoder that counts bits adds what each index costs to its distance, and so may training: `rated_search`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def search(z: Float[Array, "b h w g d"], codebook: Float[Array, "g k d"]) -> Int
 def rated_search(
     z: Float[Array, "b h w g d"], codebook: Float[Array, "g k d"], costs: IndexCosts
 ) -> Int[Array, "b h w g"]:
-    """Indices of the least |z - c_k|^2 plus cost, for each group with its own codebook."""
+    """Indices of the least |z - c_k|^2 plus cost, for each group with its own codebook. No gradient passes through."""
+    z, codebook, costs = jax.lax.stop_gradient((z, codebook, costs))
     of_index = costs.of_index
     flat = [
         search_group(

@@ -28,6 +28,7 @@ from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.quantizer import STAGES, StageCode
 from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.training.precision import compute_dtype, computing_in, rounded
+from cbvc_jax.training.price import Costs
 from cbvc_jax.training.sharding import ROWS, Layout, single
 from cbvc_jax.training.state import Carry, Config, config_preset
 
@@ -110,22 +111,24 @@ def run_chunk(
     rate: str,
     schedule: Schedule,
     layout: Layout | None = None,
+    costs: Costs | None = None,
 ) -> Chunk:
     """The codec over one chunk, differentiable; codes are those that an encoder would send.
 
-    No frame of it needs another clip of the batch: each device of `layout` works on its own clips.
+    No frame of it needs another clip of the batch: each device of `layout` works on its own clips. Kinds of frames that
+    `costs` has are searched under a price.
     """
     preset, mode = config_preset(config), mode_of(config)
 
     def run(shared, rows):
         return _run_clips(preset, mode, *shared, *rows, rate=rate)
 
-    shared = (params, codebooks, Schedule(*map(jnp.asarray, schedule)))
+    shared = (params, codebooks, costs or {}, Schedule(*map(jnp.asarray, schedule)))
     return (layout or single()).row_by_row(run, CHUNK_SPECS)(shared, (x, carry))
 
 
 def _run_clips(
-    preset: Preset, mode: Mode, params, codebooks, schedule: Schedule, x, carry: Carry, *, rate: str
+    preset: Preset, mode: Mode, params, codebooks, costs: Costs, schedule: Schedule, x, carry: Carry, *, rate: str
 ) -> Chunk:
     model, variables = CodecModel(preset), {"params": rounded(params, mode.dtype)}
     t = x.shape[1]
@@ -135,7 +138,8 @@ def _run_clips(
 
     def frame_code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
         stages = schedule.stages(kind)
-        codes: Any = model.apply(variables, y_now, y_ref, codebooks[kind], kind, None, stages, method="encode")
+        arguments = y_now, y_ref, codebooks[kind], kind, None, stages, costs.get(kind)
+        codes: Any = model.apply(variables, *arguments, method="encode")
         return codes, restored(codes, y_ref, kind)
 
     def restored(codes: list[StageCode], y_ref: Array | None, kind: str) -> Array:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cbvc_jax.modules.search import search_group
@@ -27,9 +28,14 @@ class CodebookAverages(NamedTuple):
     total: Float[Array, "g k d"]
 
 
-def start_averages(codebook: Float[Array, "g k d"], vectors: float) -> CodebookAverages:
-    """Averages as if every codeword had been used equally often, by `vectors` latents a step in all."""
-    count = jnp.full(codebook.shape[:2], vectors / codebook.shape[1], jnp.float32)
+def start_averages(
+    codebook: Float[Array, "g k d"], vectors: float, usage: Float[np.ndarray, "g k"] | None = None
+) -> CodebookAverages:
+    """Averages as if `vectors` latents a step had used the codewords, in proportion to `usage`, or equally often."""
+    if usage is None:
+        count = jnp.full(codebook.shape[:2], vectors / codebook.shape[1], jnp.float32)
+    else:
+        count = jnp.asarray(usage * (vectors / usage.sum(axis=1, keepdims=True)), jnp.float32)
     return CodebookAverages(count, codebook * count[..., None])
 
 

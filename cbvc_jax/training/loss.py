@@ -14,6 +14,7 @@ from cbvc_jax.evaluation.metrics import ms_ssim
 from cbvc_jax.model import CodebookSet, Params
 from cbvc_jax.modules.search import look_up
 from cbvc_jax.training.chunk import Chunk, Schedule, pictures, run_chunk
+from cbvc_jax.training.price import Costs
 from cbvc_jax.training.sharding import Layout
 from cbvc_jax.training.state import Carry, Config
 
@@ -94,10 +95,11 @@ def loss_of(
     config: Config,
     rate: str,
     layout: Layout,
+    costs: Costs | None = None,
 ) -> tuple[Float[Array, ""], Seen]:
     """Loss of a chunk, and what was seen. `trained` is what the optimiser learns: (parameters, some codebooks)."""
     params, codebooks = trained[0], {**codebooks, **trained[1]}
-    chunk = run_chunk(config, params, codebooks, x, carry, rate, schedule, layout)
+    chunk = run_chunk(config, params, codebooks, x, carry, rate, schedule, layout, costs)
     per_frame = distortion(config.distortion, x, chunk.x_hat)
     commitment = jnp.zeros(())
     for kind, codes in chunk.codes.items():

@@ -31,7 +31,7 @@ MAX_BATCHES = 200
 def start_from_model(state: TrainState, config: Config) -> TrainState:
     """The state with the parameters and codebooks of the model that `config.init_from` names, widened if it is smaller.
 
-    Codewords count as used alike until batches say otherwise.
+    Codewords count as used as the model's tables say, alike where it has none, until batches say otherwise.
 
     Raises:
       ModelError: there is no such model, or it is of a preset that this one cannot begin as.
@@ -46,7 +46,8 @@ def start_from_model(state: TrainState, config: Config) -> TrainState:
     for kind, of_kind in books.items():
         frames = phase.batch * (1 if kind == KEYFRAME else max(1, phase.frames - 1))
         vectors = [float(frames * (phase.crop // stride) ** 2) for stride in STAGE_STRIDES]
-        averages[kind] = tuple(start_averages(book, n) for book, n in zip(of_kind, vectors, strict=True))
+        usage = model.tables[kind] if model.tables else [None] * STAGES
+        averages[kind] = tuple(start_averages(*stage) for stage in zip(of_kind, vectors, usage, strict=True))
     return state.replace(params=params, codebooks=books, averages=averages)
 
 

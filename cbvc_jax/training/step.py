@@ -19,6 +19,7 @@ from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.training.chunk import Schedule, run_chunk
 from cbvc_jax.training.codebooks import batch_counts, update_codebook, usage_and_perplexity
 from cbvc_jax.training.loss import Seen, loss_of
+from cbvc_jax.training.price import index_costs, restart_share
 from cbvc_jax.training.sharding import Layout, single
 from cbvc_jax.training.state import Carry, Config, TrainState, init_state, learned, make_optimizer
 
@@ -72,10 +73,11 @@ def _accumulated(trained, state: TrainState, frames, schedule: Schedule, config,
     parts = config.accumulate
     layout.check_batch(frames.shape[0], parts)
     grad_fn = jax.value_and_grad(loss_of, has_aux=True)
+    costs = index_costs(config, state.codebooks, state.averages)
 
     def part(frames: Array, carry: Carry) -> tuple[Any, Seen]:
         x = to_unit(frames)
-        (_, seen), grads = grad_fn(trained, state.codebooks, x, carry, schedule, config, rate, layout)
+        (_, seen), grads = grad_fn(trained, state.codebooks, x, carry, schedule, config, rate, layout, costs)
         return grads, seen
 
     if parts == 1:
@@ -109,7 +111,7 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, seen: Seen,
                 code.indices.reshape(z.shape[:2]),
                 jax.random.fold_in(rng, s + STAGES * sorted(codebooks).index(kind)),
                 decay=config.codebook.decay,
-                restart_below=config.codebook.restart_below,
+                restart_below=restart_share(config, kind),
                 learn_by_average=config.codebook.learn == "ema",
             )
             live = s < schedule.stages(kind)
@@ -139,7 +141,8 @@ def make_probe(config: Config, rate: str, layout: Layout | None = None):
 
     def probe(state: TrainState, frames: UInt8[Array, "b t h w 3"], schedule: Schedule):
         x = to_unit(frames)
-        chunk = run_chunk(config, state.params, state.codebooks, x, state.carry, rate, schedule, layout)
+        costs = index_costs(config, state.codebooks, state.averages)
+        chunk = run_chunk(config, state.params, state.codebooks, x, state.carry, rate, schedule, layout, costs)
         z = {k: [_vectors(c.z) for c in codes] for k, codes in chunk.codes.items()}
         return chunk.x_hat, z, chunk.y_hat[:, -1]
 

@@ -18,6 +18,7 @@ from cbvc_jax.bitstream import (
     TruncatedError,
     UnsupportedError,
     fill_skipped,
+    table_of_counts,
 )
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.bitstream.mutate import falling_tables, join, split
@@ -218,6 +219,13 @@ def test_tables_of_the_model_help_from_the_first_frame_and_are_asked_for():
         assert all(map(np.array_equal, record.indices, maps))
     with pytest.raises(UsageError, match="before the first frame"):
         reader.use_tables(tables)
+
+
+def test_counts_of_any_kind_become_integers_that_keep_their_proportions():
+    counts = np.array([[0.25, 0.5, 0, 1e-9], [7, 7, 14, 0]])
+    np.testing.assert_array_equal(table_of_counts(counts), [[32768, 65535, 1, 1], [32768, 32768, 65535, 1]])
+    np.testing.assert_array_equal(table_of_counts(np.zeros((1, 3))), np.ones((1, 3)))
+    assert table_of_counts(np.full(5, 1e30)).tolist() == [65535] * 5
 
 
 @pytest.mark.parametrize(

@@ -9,23 +9,24 @@ from pathlib import Path
 import jax
 import pytest
 
-from cbvc_jax.bitstream import StreamWriter
+from cbvc_jax.bitstream import StreamWriter, summarize
 from cbvc_jax.codec import Encoder, stream_header
 from cbvc_jax.export.backends import BACKENDS
 from cbvc_jax.export.write import write_export
 from cbvc_jax.model import init_params
 from cbvc_jax.video import VideoInfo
 from cbvc_jax.weights import Model, load_model, save_model
+from tests.tabled import with_tables
 
 SIZE = (50, 70)
 
 
 @pytest.fixture(scope="session")
-def mini(tmp_path_factory, mini_preset) -> Model:
-    """Random weights."""
+def mini(tmp_path_factory, mini_preset, moving) -> Model:
+    """Random weights, with initial tables of index coding."""
     folder = tmp_path_factory.mktemp("models") / "mini"
     save_model(folder, mini_preset, *init_params(jax.random.key(1), mini_preset), "# mini\n")
-    return load_model(folder)
+    return with_tables(load_model(folder), moving(5, *SIZE), folder.with_name("tabled"), ("high", "low"))
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +40,15 @@ def stream(tmp_path_factory, mini, moving) -> Path:
     # Half of it stands still.
     frames[:, :, :35] = frames[0, :, :35]
     skipped = 0
-    with StreamWriter(data, stream_header(mini, info, 4, "skipping")) as writer:
+    with StreamWriter(data, stream_header(mini, info, 4, "skipping"), mini.tables) as writer:
         for i, frame in enumerate(frames):
             coded = encoder.push(frame, rate=("high", "low")[i % 2])
             writer.write(coded.kind, coded.rate, i, coded.indices, coded.skip)
             skipped += 0 if coded.skip is None else int(coded.skip.sum())
     assert 0 < skipped < 3 * 4 * 5
     file.write_bytes(data.getvalue())
+    data.seek(0)
+    assert "adaptive-tables" in summarize(data).frames_by_coding
     return file
 
 

@@ -39,6 +39,7 @@ def mini_config(fsdp: int = 1) -> ml_collections.ConfigDict:
     config.lr_warmup = 10
     config.mesh.fsdp = fsdp
     config.codebook.decay, config.codebook.restart_below = 0.9, 0.3
+    config.codebook.price = 0.02
     config.phases = ml_collections.ConfigDict(
         {"gops": base.phase(steps=10000, batch=BATCH, frames=3, chunks=2, crop=64)}
     )

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from jaxtyping import Float, Int32, UInt8, UInt16
 
-from cbvc_jax.bitstream import Skip, StreamHeader
+from cbvc_jax.bitstream import IndexTables, Skip, StreamHeader
 from cbvc_jax.cache import cache_folder
 from cbvc_jax.errors import ModelError, UsageError
-from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAMES, Manifest, read_manifest
+from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAMES, Manifest, read_manifest, read_tables
 from cbvc_jax.export.manifest import VERSION as MANIFEST_VERSION
 from cbvc_jax.geometry import padded_size, stage_grids
 from cbvc_jax.presets import KEYFRAME
@@ -153,9 +153,11 @@ class ExportedDecoder:
     Args:
       steps: of the backend.
       height, width: of every frame, in pixels.
+      tables: initial tables of index coding that the model has: those of its streams' reader.
     """
 
-    def __init__(self, steps: Steps, height: int, width: int):
+    def __init__(self, steps: Steps, height: int, width: int, tables: IndexTables | None = None):
+        self.tables = tables
         self._steps, self._size = steps, (height, width)
         self._grids = stage_grids(*padded_size(height, width))
         self._y_ref: Any = None
@@ -225,7 +227,7 @@ def open_export(name: str, folder: str | Path) -> MakeDecoder:
                 f"{folder} is for frames padded to {manifest.size[1]}x{manifest.size[0]}, "
                 f"and this stream's are {padded[1]}x{padded[0]}: export for that size"
             )
-        return ExportedDecoder(steps, header.height, header.width)
+        return ExportedDecoder(steps, header.height, header.width, read_tables(folder, manifest, header))
 
     return make
 

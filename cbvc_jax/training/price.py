@@ -1,0 +1,65 @@
+"""A price of bits in training: what each index costs its search, from the running counts (`config.codebook.price`).
+
+    averages.count --> share of each codeword --> bits --x price x spread of the codewords--> IndexCosts --> search
+
+The counts are those of the global batch, which every device has: so are the costs.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from cbvc_jax.bitstream.rans import SCALE_BITS
+from cbvc_jax.model import CodebookSet
+from cbvc_jax.modules.search import IndexCosts
+from cbvc_jax.presets import KEYFRAME
+from cbvc_jax.training.codebooks import CodebookAverages
+from cbvc_jax.training.state import Config
+
+RARE = 0.01
+"""What `restart_below` is multiplied by under a price."""
+
+Costs = dict[str, list[IndexCosts]]
+"""Of each stage's indices, by kind of frame; kinds without a price are missing."""
+
+
+def price_of(config: Config, kind: str) -> float:
+    """The configured price of frames of `kind`; 0: none."""
+    return config.codebook.key_price if kind == KEYFRAME else config.codebook.price
+
+
+def restart_share(config: Config, kind: str) -> float:
+    """The share of the mean usage below which a codeword of frames of `kind` is dead."""
+    return config.codebook.restart_below * (RARE if price_of(config, kind) else 1.0)
+
+
+def index_costs(config: Config, codebooks: CodebookSet, averages: dict[str, tuple[CodebookAverages, ...]]) -> Costs:
+    """Costs of the indices of every kind of frame that has a price; nothing of them is computed for the others."""
+    return {
+        kind: [_stage_costs(book, mean.count, price) for book, mean in zip(books, averages[kind], strict=True)]
+        for kind, books in codebooks.items()
+        if (price := price_of(config, kind))
+    }
+
+
+def _stage_costs(codebook: Float[Array, "g k d"], count: Float[Array, "g k"], price: float) -> IndexCosts:
+    return IndexCosts(price * spread(codebook, count)[:, None] * index_bits(count))
+
+
+def index_bits(count: Float[Array, "g k"]) -> Float[Array, "g k"]:
+    """Bits of each index where its frequency is what index coding 2 begins with if the counts are its tables."""
+    size = count.shape[-1]
+    return SCALE_BITS - jnp.log2(1.0 + _shares(count) * ((1 << SCALE_BITS) - size))
+
+
+def spread(codebook: Float[Array, "g k d"], count: Float[Array, "g k"]) -> Float[Array, "g"]:
+    """Mean squared distance of the codewords from their mean, each as often as it is used."""
+    share = _shares(count)[..., None]
+    mean = jnp.sum(share * codebook, axis=1, keepdims=True)
+    return jnp.sum(share * jnp.square(codebook - mean), axis=(1, 2))
+
+
+def _shares(count: Float[Array, "g k"]) -> Float[Array, "g k"]:
+    """Share of each codeword; 0 where nothing has been counted yet."""
+    return count / jnp.maximum(jnp.sum(count, axis=1, keepdims=True), 1e-9)
