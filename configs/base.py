@@ -43,9 +43,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict()
     # Folders of videos (and photographs), with their subfolders, separated by ":".
     config.data.folders = ""
+    # Prepared TFDS data sets, such as "vimeo90k_septuplet:1.0.0" or "video_folder/NAME:1.0.0", separated by ",", and
+    # the folder that they lie in. Their clips come after those of `folders`.
+    config.data.tfds = ""
+    config.data.tfds_dir = "~/tensorflow_datasets"
     # Where decoded frames are kept.
     config.data.cache = "~/.cache/cbvc_jax/clips"
-    # Threads that make batches. One is plenty for decoded frames; PNGs of Vimeo-90k want several.
+    # Threads that make batches. One is plenty for decoded frames; PNGs (Vimeo-90k, TFDS) want several.
     config.data.workers = 1
 
     # Adam's learning rate: rises for lr_warmup steps, stays, and falls linearly to final_lr_ratio of itself over the

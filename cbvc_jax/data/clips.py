@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from cbvc_jax.data.raw import open_raw
 from cbvc_jax.errors import CbvcError, VideoError
-from cbvc_jax.video import open_video
+from cbvc_jax.video import VideoReader, open_video
 from cbvc_jax.video.atomic import write_whole
 from cbvc_jax.video.cuts import CutDetector
 from cbvc_jax.video.reader import RAW_SUFFIX, VIDEO_SUFFIXES
@@ -55,13 +57,10 @@ def load_clips(folder: str | Path, cache: str | Path, min_side: int) -> list[Cli
     Raises:
       VideoError: the folder does not exist or holds nothing that can be used.
     """
-    folder, cache = Path(folder), Path(cache)
-    if not folder.is_dir():
-        raise VideoError(f"training data: '{folder}' is not a folder")
+    cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES)
-    for file in files:
+    for file in find_files(folder):
         try:
             shots = _cached_shots(file, cache)
         except CbvcError as error:
@@ -87,6 +86,19 @@ def load_all(folders: str, cache: str | Path, min_side: int) -> list[Clip]:
     return clips
 
 
+def find_files(folder: str | Path) -> list[Path]:
+    """Videos and photographs below `folder`, sorted; VideoError if it is not a folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise VideoError(f"training data: '{folder}' is not a folder")
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES | PICTURE_SUFFIXES)
+
+
+def open_file(file: Path) -> VideoReader:
+    """A reader of one of `find_files`; a photograph is a video of one frame. VideoError if it cannot be read."""
+    return open_raw(file) if file.suffix.lower() == RAW_SUFFIX else open_video(file)
+
+
 def _cached_shots(file: Path, cache: Path) -> list[Frames]:
     stat = file.stat()
     key = hashlib.sha256(f"{file.name}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:16]
@@ -103,23 +115,32 @@ def _cached_shots(file: Path, cache: Path) -> list[Frames]:
 
 
 def _read(file: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    with open_raw(file) if file.suffix.lower() == RAW_SUFFIX else open_video(file) as video:
+    with open_file(file) as video:
         for frame in video:
             yield frame.rgb
 
 
-def split_shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Frames]:
-    """Frames of a video as shots: split where the encoder sees a new scene (`CutDetector`), repetitions left out."""
-    shot: list[np.ndarray] = []
-    last, cuts = None, CutDetector()
-    for frame in frames:
+class KeptFrame(NamedTuple):
+    """A frame that is no repetition: its shot and its own number in the video, both from 0, and its pixels."""
+
+    shot: int
+    number: int
+    rgb: UInt8[np.ndarray, "h w 3"]
+
+
+def kept_frames(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[KeptFrame]:
+    """Frames of a video, repetitions left out, each with its shot: a new one where the encoder sees a new scene."""
+    last, shot, cuts = None, 0, CutDetector()
+    for number, frame in enumerate(frames):
         thumbnail = frame[::THUMBNAIL_STEP, ::THUMBNAIL_STEP].astype(np.float32)
         if last is not None and last.shape == thumbnail.shape and np.mean(np.abs(thumbnail - last)) < REPEAT_LEVEL:
             continue
-        if cuts.push(frame):
-            yield np.stack(shot)
-            shot = []
-        shot.append(frame)
+        shot += cuts.push(frame)
+        yield KeptFrame(shot, number, frame)
         last = thumbnail
-    if shot:
-        yield np.stack(shot)
+
+
+def split_shots(frames: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Frames]:
+    """`kept_frames`, an array a shot."""
+    for _, shot in itertools.groupby(kept_frames(frames), key=lambda kept: kept.shot):
+        yield np.stack([kept.rgb for kept in shot])

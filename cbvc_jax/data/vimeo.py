@@ -10,39 +10,34 @@ Nothing is decoded beforehand: a clip of the list is seven file names until a ba
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from cbvc_jax.data.clips import Clip
+from cbvc_jax.data.pictures import PictureFrames
 from cbvc_jax.errors import VideoError
 
-LISTS = {"train": "sep_trainlist.txt", "test": "sep_testlist.txt"}
+Split = Literal["train", "test"]
+LISTS: dict[Split, str] = {"train": "sep_trainlist.txt", "test": "sep_testlist.txt"}
 FRAMES = 7
 
 
-class Septuplet:
-    """The frames of one clip, decoded when they are indexed: `frames[t, rows, columns]` is uint8 [rows, columns, 3]."""
+class Septuplet(PictureFrames):
+    """The frames of one clip, from its seven files."""
 
     def __init__(self, folder: Path, shape: tuple[int, int, int, int]):
-        self.folder, self.shape = folder, shape
+        super().__init__(shape)
+        self.folder = folder
 
-    def __len__(self) -> int:
-        return self.shape[0]
+    def picture(self, t: int) -> tuple[Path, str]:
+        file = picture_file(self.folder, t)
+        return file, f"'{file}'"
 
-    def __getitem__(self, index: Any) -> UInt8[np.ndarray, "h w 3"]:
-        t, *inside = index if isinstance(index, tuple) else (index,)
-        file = self.folder / f"im{int(t) % FRAMES + 1}.png"
-        try:
-            with Image.open(file) as picture:
-                frame = np.asarray(picture.convert("RGB"))
-        except OSError as error:
-            raise VideoError(f"training data: '{file}' cannot be read: {error}") from error
-        if frame.shape != self.shape[1:]:
-            raise VideoError(f"training data: '{file}' is not {self.shape[2]}x{self.shape[1]} as the first clip is")
-        return frame[tuple(inside)]
+
+def picture_file(clip: Path, t: int) -> Path:
+    """The file of frame t (0 to 6) in a clip's folder."""
+    return clip / f"im{t + 1}.png"
 
 
 def is_vimeo(folder: str | Path) -> bool:
@@ -50,11 +45,11 @@ def is_vimeo(folder: str | Path) -> bool:
     return (Path(folder) / LISTS["train"]).is_file() and (Path(folder) / "sequences").is_dir()
 
 
-def load_vimeo(folder: str | Path, split: Literal["train", "test"] = "train") -> list[Clip]:
-    """Every clip of a list, in its order; frames are lazy.
+def read_list(folder: str | Path, split: Split) -> list[str]:
+    """Names such as 00001/0001 of a split's clips, in the list's order.
 
     Raises:
-      VideoError: the list is missing or names a clip that is not there, or the first frame cannot be read.
+      VideoError: the list is missing or empty, or its first or last clip is not there.
     """
     folder = Path(folder)
     try:
@@ -64,8 +59,18 @@ def load_vimeo(folder: str | Path, split: Literal["train", "test"] = "train") ->
     if not names:
         raise VideoError(f"training data: '{folder / LISTS[split]}' names no clip")
     for name in (names[0], names[-1]):
-        if not (folder / "sequences" / name / "im1.png").is_file():
+        if not picture_file(folder / "sequences" / name, 0).is_file():
             raise VideoError(f"training data: '{folder}' has no clip {name}, which its {LISTS[split]} names")
-    with Image.open(folder / "sequences" / names[0] / "im1.png") as first:
+    return names
+
+
+def load_vimeo(folder: str | Path, split: Split = "train") -> list[Clip]:
+    """Every clip of a list, in its order; frames are lazy.
+
+    Raises:
+      VideoError: the list is missing or names a clip that is not there, or the first frame cannot be read.
+    """
+    names, sequences = read_list(folder, split), Path(folder) / "sequences"
+    with Image.open(picture_file(sequences / names[0], 0)) as first:
         shape = (FRAMES, first.height, first.width, 3)
-    return [Clip(name, Septuplet(folder / "sequences" / name, shape)) for name in names]  # pyright: ignore
+    return [Clip(name, Septuplet(sequences / name, shape)) for name in names]  # pyright: ignore

@@ -50,7 +50,7 @@ def train(config: Config, workdir: str | Path, stop_after_s: float | None = None
     (workdir / "done").unlink(missing_ok=True)
     if jax.process_index() == 0:
         (workdir / "config.json").write_text(config.to_json_best_effort(indent=2))
-    clips = _load_data(config)
+    clips = load_data(config)
     checkpoints = Checkpoints(workdir, config, layout)
     state = checkpoints.restore_latest()
     if state is None:
@@ -140,12 +140,22 @@ def _start_due_codebooks(state, config, phase, n: int, batches: ClipBatches, lay
     return state
 
 
-def _load_data(config: Config) -> list[Clip]:
-    if not config.data.folders:
-        raise UsageError("no training data: set --config.data.folders=DIR (several separated by ':')")
-    crop = max(phase.crop for phase in phases(config))
-    cache = Path(config.data.cache).expanduser()
-    return load_all(config.data.folders, cache, crop)
+def load_data(config: Config) -> list[Clip]:
+    """Clips of the folders and then of the TFDS data sets that the configuration names.
+
+    Raises:
+      UsageError: it names none, or a data set that is not there.
+      VideoError: nothing in them can be used.
+    """
+    data, crop = config.data, max(phase.crop for phase in phases(config))
+    if not data.folders and not data.tfds:
+        raise UsageError("no training data: set --config.data.folders=DIR (several separated by ':') or data.tfds")
+    clips = load_all(data.folders, Path(data.cache).expanduser(), crop) if data.folders else []
+    if data.tfds:
+        from cbvc_jax.data.tfds.reader import load_prepared
+
+        clips += load_prepared(data.tfds, data.tfds_dir, crop)
+    return clips
 
 
 class _Stop:

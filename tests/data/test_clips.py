@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cbvc_jax.data.clips import load_clips, split_shots
+from cbvc_jax.data.clips import kept_frames, load_clips, split_shots
 from cbvc_jax.errors import VideoError
 from cbvc_jax.video import VideoInfo, create_video
 
@@ -19,6 +19,12 @@ def test_a_cut_splits_and_a_repetition_is_left_out(moving):
     shots = list(split_shots(frames))
     assert [len(s) for s in shots] == [4, 3]
     np.testing.assert_array_equal(shots[0], first)
+    assert [(kept.shot, kept.number) for kept in kept_frames(frames)] == [
+        *((0, n) for n in (0, 1, 3, 4)),
+        (1, 5),
+        (1, 6),
+        (1, 7),
+    ]
 
 
 def test_fast_motion_stays_one_shot():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
 from cbvc_jax.errors import UsageError
-from cbvc_jax.training.loop import plan_for, train
+from cbvc_jax.training.loop import load_data, plan_for, train
 from cbvc_jax.training.state import phases
 from cbvc_jax.weights import load_model, save_model
 
@@ -43,3 +45,20 @@ def test_no_data_is_told(config, tmp_path):
     config.data.folders = ""
     with pytest.raises(UsageError, match="no training data"):
         train(config, tmp_path)
+
+
+def test_data_come_from_folders_and_from_tfds(config, tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    from cbvc_jax.data.tfds.prepare import prepare
+
+    prepare("video_folder/mine", Path(config.data.folders), tmp_path / "tfds")
+    folders = load_data(config)
+    config.data.tfds, config.data.tfds_dir = "video_folder/mine:1.0.0", str(tmp_path / "tfds")
+    both = load_data(config)
+    assert len(both) == 2 * len(folders) == 6
+    config.data.folders = ""
+    for ours, theirs in zip(load_data(config), folders, strict=True):
+        np.testing.assert_array_equal(ours.frames[0], theirs.frames[0])
+    config.data.tfds = "video_folder/mein:1.0.0"
+    with pytest.raises(UsageError, match="nearest is 'video_folder/mine:1.0.0'"):
+        load_data(config)
