@@ -60,5 +60,5 @@ def test_data_come_from_folders_and_from_tfds(config, tmp_path):
     for ours, theirs in zip(load_data(config), folders, strict=True):
         np.testing.assert_array_equal(ours.frames[0], theirs.frames[0])
     config.data.tfds = "video_folder/mein:1.0.0"
-    with pytest.raises(UsageError, match="nearest is 'video_folder/mine:1.0.0'"):
+    with pytest.raises(UsageError, match=r"nearest is 'video_folder/mine:1\.0\.0'"):
         load_data(config)
