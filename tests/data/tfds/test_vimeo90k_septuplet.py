@@ -48,6 +48,20 @@ def test_keys_keep_the_order_and_spread_over_the_heaps(vimeo):
     assert [get_bucket_number(key, 1000) for key in keys] == [0, 333, 666]
 
 
+@pytest.mark.slow
+def test_a_data_set_that_does_not_fit_in_memory_keeps_the_order(vimeo, tmp_path, monkeypatch):
+    """Slow because TFDS writes its heaps with TensorFlow, which takes long to import."""
+    pytest.importorskip("tensorflow")
+    from tensorflow_datasets.core import shuffle
+
+    from cbvc_jax.data.tfds.prepare import prepare
+
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
+    prepare("vimeo90k_septuplet", vimeo, tmp_path)
+    source = tfds.builder("vimeo90k_septuplet", data_dir=tmp_path).as_data_source("train")
+    assert [record["sequence"].decode() for record in source] == list(TRAIN)
+
+
 def _without_folder(folder):
     shutil.rmtree(folder)
 
