@@ -38,7 +38,7 @@ from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.pricing import block_bits, index_costs
 from cbvc_jax.programs import Device, Frame, IndexMaps, Programs, batched, block_errors
 from cbvc_jax.rate_control import RateControl
-from cbvc_jax.refinement import check_effort, refine
+from cbvc_jax.refinement import check_effort, refine, rounds_of
 from cbvc_jax.video import VideoFrame, VideoInfo
 from cbvc_jax.video.cuts import CutDetector
 from cbvc_jax.weights import Model
@@ -80,8 +80,8 @@ class Encoder:
       cuts: a keyframe where a new scene begins, too.
       skips: leave blocks of predicted frames as they were where that costs less, in error and in bits at their price.
         It takes making the picture up to twice a frame.
-      effort: 0 .. 9, rounds of a search with the decoder for indices that make better pictures, which takes time: see
-        `cbvc_jax.refinement`.
+      effort: 0 .. 9, a search with the decoder for indices that make better pictures, which takes time: see
+        `cbvc_jax.refinement.LEVELS`.
       device: to run on; JAX's default otherwise.
     """
 
@@ -164,7 +164,8 @@ class Encoder:
         if self.price and chances is None:
             raise UsageError("a price needs the chances of indices: pass the `chances` of the stream's writer")
         likely = chances(kind) if self.price and chances else None
-        if likely is None and not self._effort:
+        refined = rounds_of(self._effort, kind)[0] > 0
+        if likely is None and not refined:
             return programs.search(frame, y_ref, kind), None
         # GOPs that are coded at once must not depend on those before; where bits have a price there are none.
         if kind == KEYFRAME and not self.price:
@@ -175,7 +176,7 @@ class Encoder:
         sensitivity = self._sensitivity[kind]
         costs = None if likely is None else index_costs(likely, self.price, sensitivity)
         indices = programs.search(frame, y_ref, kind, costs)
-        if self._effort:
+        if refined:
             indices = refine(programs, frame, indices, y_ref, kind, sensitivity, self._effort, costs)
         return indices, likely
 

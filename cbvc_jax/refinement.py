@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int32, UInt16
 
 from cbvc_jax.errors import UsageError
@@ -24,13 +25,43 @@ from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
 from cbvc_jax.model import Params
 from cbvc_jax.modules.quantizer import Codebooks
 from cbvc_jax.modules.search import IndexCosts, cost_of, look_up, rated_search, search
-from cbvc_jax.presets import Preset
+from cbvc_jax.presets import KEYFRAME, Preset
 from cbvc_jax.programs import Frame, Programs, fill, levels, sum_squares
 
-MAX_EFFORT = 9
 CELL = STAGE_STRIDES[0] // 2
 """Side of the squares that errors are summed in, in pixels."""
 PHASES = 4
+TRIALS = len(STAGE_STRIDES) * PHASES
+"""Of a whole round: every quarter of every stage."""
+
+
+class Level(NamedTuple):
+    """What an effort takes.
+
+    Attributes:
+      keyframe: rounds for a keyframe, which all frames up to the next one refer to.
+      predicted: rounds for a predicted frame.
+      trials: of the last of these rounds; where fewer than all, those of the most promise.
+    """
+
+    keyframe: int
+    predicted: int
+    trials: int = TRIALS
+
+
+LEVELS = (
+    Level(0, 0),
+    Level(3, 0),
+    Level(3, 1, 2),
+    Level(3, 1, 6),
+    Level(3, 1),
+    Level(3, 2),
+    Level(4, 3),
+    Level(6, 4),
+    Level(8, 6),
+    Level(9, 9),
+)
+MAX_EFFORT = len(LEVELS) - 1
 CAUTIONS = (12.0, 6.0, 3.0, 1.5, 0.75)
 """Curvatures that are tried, over what the sensitivity of a stage says: the larger, the nearer what they lead to."""
 LEAST_SENSITIVITY = 1e-6
@@ -57,10 +88,12 @@ class Plan(NamedTuple):
     Attributes:
       wanted: the index to be tried at each place of each stage.
       step: which of `CAUTIONS` it was found with; their number where none finds another index than there is.
+      promise: what the slopes lead to expect of each quarter of each stage, in the unit of the score.
     """
 
     wanted: list[Int32[Array, "1 rows cols g"]]
     step: list[Int32[Array, "rows cols"]]
+    promise: Float[Array, "stages phases"]
 
 
 def check_effort(effort: int) -> int:
@@ -72,6 +105,12 @@ def check_effort(effort: int) -> int:
     if not 0 <= effort <= MAX_EFFORT:
         raise UsageError(f"an effort of {effort} makes no sense: it goes from 0 to {MAX_EFFORT}")
     return effort
+
+
+def rounds_of(effort: int, kind: str) -> tuple[int, int]:
+    """(rounds for a frame of this kind, trials of the last of them)."""
+    level = LEVELS[effort]
+    return (level.keyframe, TRIALS) if kind == KEYFRAME else (level.predicted, level.trials)
 
 
 def refine(
@@ -93,24 +132,34 @@ def refine(
       y_ref: of the frame before; None for a keyframe.
       kind: "key" or a rate.
       sensitivity: of each stage, from `programs.sensitivity`.
-      effort: the number of rounds, 1 or more: each makes 13 pictures and goes back through one.
+      effort: 0 .. `MAX_EFFORT`: what `LEVELS` says. A whole round makes 13 pictures and goes back through one.
       costs: of the indices, where bits have a price: those that the search took.
     """
+    rounds, last = rounds_of(effort, kind)
+    if not rounds:
+        return indices
     static = (programs.preset, (programs.height, programs.width), kind)
     case = Case(programs.params, programs.codebooks[kind], frame, y_ref, sensitivity, costs)
     # Of the types that a round returns, so that nothing is compiled twice.
-    plan = Plan([i.astype(jnp.int32) for i in indices], [jnp.zeros(i.shape[1:3], jnp.int32) for i in indices])
-    score, cells, plan = _look(*static, case, indices, plan)
-    best = score, indices
-    for turn in range(effort):
-        if turn:
-            score, cells, plan = _look(*static, case, indices, plan)
-            best = _better(best, (score, indices))
-        for stage in reversed(range(len(indices))):
-            for phase in range(PHASES):
-                indices, cells, _ = _try(*static, case, indices, plan.wanted, cells, stage, phase)
+    nothing = [i.astype(jnp.int32) for i in indices], [jnp.zeros(i.shape[1:3], jnp.int32) for i in indices]
+    plan = Plan(*nothing, jnp.zeros((len(indices), PHASES)))
+    best = None
+    for turn in range(rounds):
+        score, cells, plan = _look(*static, case, indices, plan)
+        best = (score, indices) if best is None else _better(best, (score, indices))
+        for stage, phase in _order(plan, TRIALS if turn < rounds - 1 else last):
+            indices, cells, _ = _try(*static, case, indices, plan.wanted, cells, stage, phase)
     *_, score = _try(*static, case, indices, plan.wanted, cells, NOTHING, 0)
     return _better(best, (score, indices))[1]
+
+
+def _order(plan: Plan, trials: int) -> list[tuple[Any, Any]]:
+    """(stage, quarter) of each trial: all, from the largest blocks to the smallest, or those of the most promise."""
+    stages = len(plan.wanted)
+    if trials >= TRIALS:
+        return [(stage, phase) for stage in reversed(range(stages)) for phase in range(PHASES)]
+    best = np.argsort(-np.asarray(plan.promise), axis=None, kind="stable")[:trials]
+    return [(int(n) // PHASES, int(n) % PHASES) for n in best]
 
 
 @jax.jit
@@ -132,7 +181,8 @@ def _look(
         return jnp.sum(cells), cells
 
     (error, cells), slopes = jax.value_and_grad(total, has_aux=True)(codewords)
-    plan = Plan([], [])
+    paid = _paid(case, indices)
+    plan = Plan([], [], jnp.zeros((0,)))
     for s, (now, codeword, slope, codebook) in enumerate(zip(indices, codewords, slopes, books, strict=True)):
         taken = jnp.all(last.wanted[s] == now, axis=-1)[0]
         start = jnp.where(taken, last.step[s], last.step[s] + 1) % len(CAUTIONS)
@@ -144,7 +194,20 @@ def _look(
         (wanted, step), _ = jax.lax.scan(find, nothing, trials, reverse=True)
         plan.wanted.append(wanted)
         plan.step.append(step)
-    return error + sum(jnp.sum(p) for p in _paid(case, indices)), cells, plan
+    promise = _promise(case, codewords, slopes, plan.wanted, paid)
+    return error + sum(jnp.sum(p) for p in paid), cells, plan._replace(promise=promise)
+
+
+def _promise(case: Case, codewords, slopes, wanted, paid) -> Float[Array, "stages phases"]:
+    """What all blocks of a quarter gain, as far as a parabola with each stage's sensitivity tells; losses count as 0."""
+    found = []
+    terms = zip(codewords, slopes, wanted, case.codebooks, case.sensitivity, paid, _paid(case, wanted), strict=True)
+    for codeword, slope, index, codebook, curvature, old, new in terms:
+        change = look_up(index, codebook) - codeword
+        loss = jnp.sum(change * (slope + curvature * change), axis=(0, 3, 4)) + new - old
+        gain = jnp.maximum(-loss, 0.0)
+        found.append(jnp.stack([jnp.sum(gain[phase // 2 :: 2, phase % 2 :: 2]) for phase in range(PHASES)]))
+    return jnp.stack(found)
 
 
 def _find(now, codeword, stride, codebook, costs, start, found, trial) -> tuple[tuple[Array, Array], None]:
