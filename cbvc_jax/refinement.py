@@ -199,7 +199,7 @@ def _look(
 
 
 def _promise(case: Case, codewords, slopes, wanted, paid) -> Float[Array, "stages phases"]:
-    """What all blocks of a quarter gain, as far as a parabola with each stage's sensitivity tells; losses count as 0."""
+    """What the blocks of a quarter gain together, by a parabola with each stage's sensitivity; losses count as 0."""
     found = []
     terms = zip(codewords, slopes, wanted, case.codebooks, case.sensitivity, paid, _paid(case, wanted), strict=True)
     for codeword, slope, index, codebook, curvature, old, new in terms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 
 import numpy as np
@@ -13,7 +14,7 @@ from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import stage_grids
 from cbvc_jax.pricing import block_bits, index_costs
 from cbvc_jax.programs import Programs, batched
-from cbvc_jax.refinement import refine
+from cbvc_jax.refinement import MAX_EFFORT, TRIALS, refine, rounds_of
 from tests.test_codec import encoded, info_of
 
 SIZE = (40, 72)
@@ -98,6 +99,43 @@ def test_skipping_and_a_price_go_with_it(model, moving):
             np.testing.assert_array_equal(shown, encoder.reconstruction())
             error += squared_error(frame, shown)
     assert np.isfinite(error)
+
+
+def test_no_frame_costs_more_than_without_a_search(model, moving):
+    """Error + price x bits as they are written, with skipped blocks, each frame from the same frames before."""
+    frames, price, file = moving(4, *SIZE), 200.0, io.BytesIO()
+    options = {"rate": "low", "price": price, "skips": True}
+    encoders = [Encoder(model, *SIZE, effort=effort, **options) for effort in (0, 2, 4)]
+    totals = np.zeros(len(encoders))
+    writer = StreamWriter(file, stream_header(model, info_of(frames), coding="skipping"))
+    for n, frame in enumerate(frames):
+        before, written, costs = writer.size_bytes if writer.frames else 0, [], []
+        for encoder in encoders:
+            coded = encoder.push(frame, chances=writer.chances)
+            written.append(copy.deepcopy(writer))
+            written[-1].write(coded.kind, coded.rate, n, coded.indices, coded.skip)
+            bits = 8 * (written[-1].size_bytes - before)
+            costs.append(squared_error(frame, encoder.reconstruction()) + price * bits)
+        # Errors are compared before pictures are rounded, and bits are those of tables, of which coding loses a little.
+        assert max(costs[1:]) <= costs[0] + 16 * price
+        totals += costs
+        writer = written[-1]
+        encoders = [copy.copy(encoders[-1]) for _ in encoders]
+        for encoder, effort in zip(encoders, (0, 2, 4), strict=True):
+            encoder._effort = effort
+    assert totals[2] < totals[0]
+
+
+def test_efforts_take_longer_one_by_one():
+    def trials(kind: str) -> list[int]:
+        found = [rounds_of(effort, kind) for effort in range(MAX_EFFORT + 1)]
+        return [0 if not rounds else (rounds - 1) * TRIALS + last for rounds, last in found]
+
+    assert trials("key")[:2] == [0, 3 * TRIALS]
+    assert trials("low")[:3] == [0, 0, 2]
+    for kind in ("key", "low"):
+        assert trials(kind) == sorted(trials(kind))
+    assert len(set(zip(trials("key"), trials("low"), strict=True))) == MAX_EFFORT + 1
 
 
 @pytest.mark.parametrize("effort", [-1, 10])

@@ -3,7 +3,8 @@
 python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720] [--lengths 10 1000] [--parallel 1 2]
 
 Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the
-first GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included.
+first GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included. Of
+several repetitions, each of which is a process, the medians are shown; lengths take turns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,20 +37,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sizes", nargs="+", default=["448x256", "1280x720", "1920x1080"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[66], help="frames to code")
     parser.add_argument("--parallel", nargs="+", type=int, default=[1], help="GOPs at once (default: 1)")
+    parser.add_argument("--repetitions", type=int, default=1, help="of each row, whose medians are shown (default: 1)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.one:
         print(json.dumps(_measure(json.loads(args.one))))
         return 0
     print(markdown.head(("size", "frames", "GOPs at once", "", "fps", "peak MiB")))
-    for size, length, parallel in itertools.product(args.sizes, args.lengths, args.parallel):
-        with tempfile.TemporaryDirectory() as folder:
-            file = str(Path(folder) / "stream.cbv")
-            task = {**vars(args), "size": size, "length": length, "parallel": parallel, "file": file}
-            for action in ("encode", "decode"):
-                row = _in_a_process({**task, "action": action})
-                cells = (size, str(length), str(parallel), action, f"{row['fps']:.1f}", f"{row['peak_mib']:.0f}")
-                print(markdown.row(cells), flush=True)
+    for size, parallel in itertools.product(args.sizes, args.parallel):
+        rows: dict[tuple[int, str], list[dict[str, float]]] = {}
+        for _, length in itertools.product(range(args.repetitions), args.lengths):
+            with tempfile.TemporaryDirectory() as folder:
+                file = str(Path(folder) / "stream.cbv")
+                task = {**vars(args), "size": size, "length": length, "parallel": parallel, "file": file}
+                for action in ("encode", "decode"):
+                    rows.setdefault((length, action), []).append(_in_a_process({**task, "action": action}))
+        for (length, action), found in rows.items():
+            fps, peak = (statistics.median(row[name] for row in found) for name in ("fps", "peak_mib"))
+            cells = (size, str(length), str(parallel), action, f"{fps:.1f}", f"{peak:.0f}")
+            print(markdown.row(cells), flush=True)
     return 0
 
 
@@ -61,8 +68,9 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
 def _measure(task: dict[str, Any]) -> dict[str, float]:
     import cbvc_jax
     from cbvc_jax.cache import use_compilation_cache
-    from cbvc_jax.process import peak_bytes
+    from cbvc_jax.process import keep_heap_small, peak_bytes
 
+    keep_heap_small()
     use_compilation_cache()
     model = cbvc_jax.load_model(task["model"])
     width, height = map(int, task["size"].split("x"))
