@@ -41,7 +41,7 @@ class Level(NamedTuple):
     Attributes:
       keyframe: rounds for a keyframe, which all frames up to the next one refer to.
       predicted: rounds for a predicted frame.
-      trials: of the last of these rounds; where fewer than all, those of the most promise.
+      trials: of each of these; where fewer than all, those of the most promise.
     """
 
     keyframe: int
@@ -51,9 +51,9 @@ class Level(NamedTuple):
 
 LEVELS = (
     Level(0, 0),
-    Level(3, 0),
     Level(3, 1, 2),
-    Level(3, 1, 6),
+    Level(3, 1, 4),
+    Level(3, 1, 8),
     Level(3, 1),
     Level(3, 2),
     Level(4, 3),
@@ -108,7 +108,7 @@ def check_effort(effort: int) -> int:
 
 
 def rounds_of(effort: int, kind: str) -> tuple[int, int]:
-    """(rounds for a frame of this kind, trials of the last of them)."""
+    """(rounds for a frame of this kind, trials of each)."""
     level = LEVELS[effort]
     return (level.keyframe, TRIALS) if kind == KEYFRAME else (level.predicted, level.trials)
 
@@ -135,7 +135,7 @@ def refine(
       effort: 0 .. `MAX_EFFORT`: what `LEVELS` says. A whole round makes 13 pictures and goes back through one.
       costs: of the indices, where bits have a price: those that the search took.
     """
-    rounds, last = rounds_of(effort, kind)
+    rounds, trials = rounds_of(effort, kind)
     if not rounds:
         return indices
     static = (programs.preset, (programs.height, programs.width), kind)
@@ -147,7 +147,7 @@ def refine(
     for turn in range(rounds):
         score, cells, plan = _look(*static, case, indices, plan)
         best = (score, indices) if best is None else _better(best, (score, indices))
-        for stage, phase in _order(plan, TRIALS if turn < rounds - 1 else last):
+        for stage, phase in _order(plan, trials):
             indices, cells, _ = _try(*static, case, indices, plan.wanted, cells, stage, phase)
     *_, score = _try(*static, case, indices, plan.wanted, cells, NOTHING, 0)
     return _better(best, (score, indices))[1]

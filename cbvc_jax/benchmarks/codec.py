@@ -68,9 +68,8 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
 def _measure(task: dict[str, Any]) -> dict[str, float]:
     import cbvc_jax
     from cbvc_jax.cache import use_compilation_cache
-    from cbvc_jax.process import keep_heap_small, peak_bytes
+    from cbvc_jax.process import peak_bytes
 
-    keep_heap_small()
     use_compilation_cache()
     model = cbvc_jax.load_model(task["model"])
     width, height = map(int, task["size"].split("x"))

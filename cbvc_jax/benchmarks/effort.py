@@ -4,7 +4,7 @@ python -m cbvc_jax.benchmarks.effort CLIP... [--efforts 0 1 3 9] [--frames 12] [
 
 PSNR is over RGB, the mean over frames; bits are those of the whole stream. The first effort is what the others are
 compared with. Efforts take turns, frame by frame, so that a machine that others use slows them alike; times are of the
-process's processors: a keyframe's and the mean predicted frame's, as they come in a GOP of the usual length.
+process's processors: a keyframe's and the median predicted frame's, as they come in a GOP of the usual length.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cbvc_jax.evaluation.metrics import psnr_rgb
 from cbvc_jax.rate_control import Setting, setting_for
 from cbvc_jax.weights import Model, load_model
 
-WARM_FRAMES = 2
+WARM_FRAMES = 3
 """Coded once before, since they may compile."""
 
 
@@ -109,7 +109,7 @@ def run(model: Model, clip: Clip, setting: Setting, efforts: Sequence[int]) -> l
     for writer in writers:
         writer.finish()
     return [
-        Trial(np.array(gained), len(file.getvalue()), (taken[0], float(np.mean(taken[1:]))))
+        Trial(np.array(gained), len(file.getvalue()), (taken[0], float(np.median(taken[1:]))))
         for file, gained, taken in zip(files, psnr, times, strict=True)
     ]
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import cbvc_jax
 from cbvc_jax.cli import crosscheck, decode, encode, export, info, metrics, models, rd
 from cbvc_jax.errors import CbvcError
-from cbvc_jax.process import keep_heap_small
 
 INTERRUPTED = 130
 
@@ -32,7 +31,6 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns the exit status: 0, 1 after an error that was told, 130 after Ctrl-C."""
     args = build_parser().parse_args(argv)
-    keep_heap_small()
     # A terminated process takes the same way out as an interrupted one: temporary outputs are removed.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
