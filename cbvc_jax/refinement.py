@@ -41,7 +41,8 @@ class Level(NamedTuple):
     Attributes:
       keyframe: rounds for a keyframe, which all frames up to the next one refer to.
       predicted: rounds for a predicted frame.
-      trials: of each of these; where fewer than all, those of the most promise.
+      trials: of each of these; where fewer than all, those of the most promise, and only with one round: to the next
+        one, what was not tried would look as if tried in vain.
     """
 
     keyframe: int
@@ -143,10 +144,12 @@ def refine(
     # Of the types that a round returns, so that nothing is compiled twice.
     nothing = [i.astype(jnp.int32) for i in indices], [jnp.zeros(i.shape[1:3], jnp.int32) for i in indices]
     plan = Plan(*nothing, jnp.zeros((len(indices), PHASES)))
-    best = None
+    score, cells, plan = _look(*static, case, indices, plan)
+    best = score, indices
     for turn in range(rounds):
-        score, cells, plan = _look(*static, case, indices, plan)
-        best = (score, indices) if best is None else _better(best, (score, indices))
+        if turn:
+            score, cells, plan = _look(*static, case, indices, plan)
+            best = _better(best, (score, indices))
         for stage, phase in _order(plan, trials):
             indices, cells, _ = _try(*static, case, indices, plan.wanted, cells, stage, phase)
     *_, score = _try(*static, case, indices, plan.wanted, cells, NOTHING, 0)

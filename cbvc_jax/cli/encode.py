@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="0 .. 9: a search with the decoder for indices that make a better picture: the more the slower, 1 some 4 times, "
+        help="0 .. 9: a search with the decoder for indices that make a better picture: 1 makes encoding some 4 times, "
         "9 some 50 to 100 times as slow as 0, the default",
     )
     parser.add_argument("--frames", type=int, help="encode no more than this")
