@@ -14,12 +14,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = tiny.get_config("longer")
     config.preset = "small"
     config.init_from = "tiny"
-    config.lr, config.lr_decay = 1e-4, 0.7
-    config.reference_gradient = 0.4
+    config.lr, config.lr_decay = 6e-5, 0.7
+    config.reference_gradient = 0.25
     # Codewords are twice as long as those of tiny, and their errors sums over them.
     config.codebook.commitment = 0.0025
     config.codebook.decay = 0.99
-    config.phases.gops.update({"steps": 1200})
+    config.phases.gops.update({"steps": 1000})
     if variant == "longer":
         config.init_from = "small"
         config.codebook.decay = 0.995
