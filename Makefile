@@ -6,11 +6,17 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 
 CLIP := cbvc_jax/assets/clip/city_cc0.mp4
 
-.PHONY: help demo crosscheck test test-all check lint format clean
+CLIPS ?=
+LARGE ?=
+RD := $(BIN)/cbvc rd --out docs/results
+METRICS := --metrics vmaf lpips_alex --lpips-every 13
+
+.PHONY: help demo crosscheck results test test-all check lint format clean
 
 help:
 	@echo "make demo      encode and decode the bundled clip; results in demo/"
 	@echo "make crosscheck  decode the bundled clip on every backend and compare; report in demo/crosscheck/"
+	@echo "make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'  measure the bundled model on your clips; docs/results anew"
 	@echo "make test      the quick tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, format, types, import contracts, quick tests"
@@ -25,6 +31,14 @@ crosscheck: $(VENV)/.dev
 	mkdir -p demo
 	$(BIN)/cbvc encode $(CLIP) demo/crosscheck.cbv --rate medium
 	$(BIN)/cbvc crosscheck demo/crosscheck.cbv --source $(CLIP) --report demo/crosscheck
+
+results: $(VENV)/.dev
+	@test -n "$(CLIPS)" || { echo "Which clips? make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'"; exit 2; }
+	$(RD) $(CLIPS) --dataset "small clips" --levels 30 60 90 $(METRICS)
+	$(RD) $(CLIPS) --dataset "small clips" --codings fixed --anchors
+	$(RD) $(CLIPS) --dataset "small clips" --rates --codings adaptive --levels 30 60 90 --anchors
+	test -z "$(LARGE)" || $(RD) $(LARGE) --dataset "720p and 1080p clips" --frames 32
+	$(RD) $(CLIP) --dataset bundled --pictures city_cc0 $(METRICS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
