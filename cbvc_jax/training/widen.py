@@ -65,20 +65,18 @@ def widen(rng: Array, model: Model, preset: Preset) -> tuple[Params, CodebookSet
             f"'{preset.name}' cannot begin as '{model.name}': widths must be multiples of those of "
             f"'{model.preset.name}', depths no smaller, and all else the same"
         )
-    fresh = init_params(rng, preset)
+    params, codebooks = init_params(rng, preset)
     old = {name: np.asarray(value, np.float32) for name, value in flatten(model.params, model.codebooks).items()}
     noise = np.random.default_rng(np.asarray(jax.random.key_data(rng)).astype(np.uint32))
-    values = {}
-    for name, value in flatten(*fresh).items():
+    leaves = []
+    for name, value in flatten(params, codebooks).items():
         if name in old:
-            values[name] = _widen(name, old[name], value.shape, noise)
+            leaves.append(jnp.asarray(_widen(name, old[name], value.shape, noise)))
         else:
             # What a new block adds to its input is its last product's output.
-            values[name] = np.zeros(value.shape, np.float32) if "/output/" in name else np.asarray(value)
-    leaves = [jnp.asarray(values[name]) for name in flatten(*fresh)]
-    restored = jax.tree_util.tree_unflatten(
-        jax.tree_util.tree_structure({"params": fresh[0], "codebooks": fresh[1]}), leaves
-    )
+            leaves.append(jnp.zeros_like(value) if "/output/" in name else value)
+    tree = jax.tree_util.tree_structure({"params": params, "codebooks": codebooks})
+    restored = jax.tree_util.tree_unflatten(tree, leaves)
     return restored["params"], restored["codebooks"]
 
 
