@@ -95,6 +95,9 @@ def get_config() -> ml_collections.ConfigDict:
     # tried. 0: off.
     config.codebook.price = 0.0
     config.codebook.key_price = 0.0
+    # Each step pays a share of the price that is drawn uniformly from 0 to 1, and so meets the search for the nearest
+    # codeword as well as the rated one.
+    config.codebook.draw_price = False
     # Alarm when the perplexity of a batch's indices is below this share of what the batch could give.
     config.codebook.alarm_below = 0.02
     # Weight of |z - sg(c)|^2.

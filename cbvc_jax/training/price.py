@@ -7,6 +7,7 @@ The counts are those of the global batch, which every device has: so are the cos
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -15,10 +16,13 @@ from cbvc_jax.model import CodebookSet
 from cbvc_jax.modules.search import IndexCosts
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.codebooks import CodebookAverages
-from cbvc_jax.training.state import Config
+from cbvc_jax.training.state import Config, TrainState
 
 RARE = 0.01
 """What `restart_below` is multiplied by under a price."""
+
+DRAW = 1 << 30
+"""What is folded into the state's key to draw a share of the price; no step has this number."""
 
 Costs = dict[str, list[IndexCosts]]
 """Of each stage's indices, by kind of frame; kinds without a price are missing."""
@@ -34,16 +38,30 @@ def restart_share(config: Config, kind: str) -> float:
     return config.codebook.restart_below * (RARE if price_of(config, kind) else 1.0)
 
 
-def index_costs(config: Config, codebooks: CodebookSet, averages: dict[str, tuple[CodebookAverages, ...]]) -> Costs:
-    """Costs of the indices of every kind of frame that has a price; nothing of them is computed for the others."""
+def drawn_share(config: Config, state: TrainState) -> Float[Array, ""] | float:
+    """Share of the price that a step pays: uniform in [0, 1), from the state's randomness, or 1 (`draw_price`)."""
+    if not config.codebook.draw_price:
+        return 1.0
+    return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(state.rng, DRAW), state.step))
+
+
+def index_costs(
+    config: Config,
+    codebooks: CodebookSet,
+    averages: dict[str, tuple[CodebookAverages, ...]],
+    share: Float[Array, ""] | float = 1.0,
+) -> Costs:
+    """Costs of the indices, at `share` of the price, of every kind of frame that has one; of no other is any computed."""
     return {
-        kind: [_stage_costs(book, mean.count, price) for book, mean in zip(books, averages[kind], strict=True)]
+        kind: [_stage_costs(book, mean.count, share * price) for book, mean in zip(books, averages[kind], strict=True)]
         for kind, books in codebooks.items()
         if (price := price_of(config, kind))
     }
 
 
-def _stage_costs(codebook: Float[Array, "g k d"], count: Float[Array, "g k"], price: float) -> IndexCosts:
+def _stage_costs(
+    codebook: Float[Array, "g k d"], count: Float[Array, "g k"], price: Float[Array, ""] | float
+) -> IndexCosts:
     return IndexCosts(price * spread(codebook, count)[:, None] * index_bits(count))
 
 

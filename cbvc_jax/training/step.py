@@ -19,7 +19,7 @@ from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.training.chunk import Schedule, run_chunk
 from cbvc_jax.training.codebooks import batch_counts, update_codebook, usage_and_perplexity
 from cbvc_jax.training.loss import Seen, loss_of
-from cbvc_jax.training.price import index_costs, restart_share
+from cbvc_jax.training.price import drawn_share, index_costs, restart_share
 from cbvc_jax.training.sharding import Layout, single
 from cbvc_jax.training.state import Carry, Config, TrainState, init_state, learned, make_optimizer
 
@@ -73,7 +73,7 @@ def _accumulated(trained, state: TrainState, frames, schedule: Schedule, config,
     parts = config.accumulate
     layout.check_batch(frames.shape[0], parts)
     grad_fn = jax.value_and_grad(loss_of, has_aux=True)
-    costs = index_costs(config, state.codebooks, state.averages)
+    costs = index_costs(config, state.codebooks, state.averages, drawn_share(config, state))
 
     def part(frames: Array, carry: Carry) -> tuple[Any, Seen]:
         x = to_unit(frames)

@@ -15,7 +15,7 @@ from cbvc_jax.modules.search import look_up, rated_search
 from cbvc_jax.training import step as step_module
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.codebooks import CodebookAverages, start_averages, update_codebook, usage_and_perplexity
-from cbvc_jax.training.price import RARE, index_bits, index_costs, restart_share, spread
+from cbvc_jax.training.price import RARE, drawn_share, index_bits, index_costs, restart_share, spread
 from cbvc_jax.training.sharding import single
 from cbvc_jax.training.start import start_from_model
 from cbvc_jax.training.state import empty_carry, init_state, phases
@@ -87,6 +87,22 @@ def test_costs_exist_only_for_kinds_with_a_price_and_cost_nothing_before_anythin
     (costs,) = index_costs(config_of(0.1), books, {"high": (fresh,), "key": (fresh,)})["high"]
     assert not np.any(costs.of_index)
     assert (restart_share(config_of(0.1), "key"), restart_share(config_of(0.1), "high")) == (0.2, 0.2 * RARE)
+
+
+def test_a_step_pays_its_own_share_of_the_price_where_that_is_drawn(config):
+    state = init_state(config)
+    assert drawn_share(config, state) == 1.0
+    config.codebook.draw_price = True
+    shares = np.array([drawn_share(config, state.replace(step=jnp.asarray(n))) for n in range(64)])
+    assert ((shares >= 0.0) & (shares < 1.0)).all()
+    # The mean of 64 draws is within four of its standard errors, the least and the greatest are near the ends.
+    assert abs(shares.mean() - 0.5) < 4 * 12**-0.5 / 8
+    assert shares.min() < 0.1
+    assert shares.max() > 0.9
+    codebook, averages = toy(8)
+    of = {"high": (codebook,)}, {"high": (averages,)}
+    (whole,), (part,) = (index_costs(config_of(0.1), *of, share)["high"] for share in (1.0, shares[0]))
+    np.testing.assert_allclose(part.of_index, shares[0] * whole.of_index, rtol=1e-6)
 
 
 def learned(price: float, steps: int = 100) -> tuple[float, float]:
