@@ -51,7 +51,7 @@ def index_costs(
     averages: dict[str, tuple[CodebookAverages, ...]],
     share: Float[Array, ""] | float = 1.0,
 ) -> Costs:
-    """Costs of the indices, at `share` of the price, of every kind of frame that has one; of no other is any computed."""
+    """Costs of the indices, at `share` of the price, of every kind of frame that has one. The others have none."""
     return {
         kind: [_stage_costs(book, mean.count, share * price) for book, mean in zip(books, averages[kind], strict=True)]
         for kind, books in codebooks.items()
