@@ -21,10 +21,13 @@ from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import Preset
+from cbvc_jax.process import release_freed
 from cbvc_jax.weights import Model
 
 BLOCK = STAGE_STRIDES[0]
 """Side of what can be skipped, in pixels."""
+RELEASE_EVERY = 16
+"""Frames after which memory that was freed goes back to the system: it would add up, to a twentieth of the whole."""
 Device = Any
 """One of `jax.devices()`."""
 Frame = UInt8[np.ndarray, "h w 3"]
@@ -49,6 +52,7 @@ class Programs:
         self.params, self.codebooks = _on_device(model, device)
         self.padded = padded_size(height, width)
         self.grids = stage_grids(height, width)
+        self._restored = 0
 
     def search(
         self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
@@ -64,6 +68,9 @@ class Programs:
     def restore(
         self, indices: list[Any], y_ref: Array | None, kind: str, skip: Skip | None = None
     ) -> Float[Array, "1 h8 w8 c"]:
+        self._restored += 1
+        if self._restored % RELEASE_EVERY == 0:
+            release_freed()
         return _restore(self.preset, self.padded, kind, self.params, self.codebooks[kind], indices, y_ref, skip)
 
     def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:

@@ -1,9 +1,12 @@
-"""The peak is of this process, and grows with what it takes."""
+"""The peak is of this process, and grows with what it takes; what was freed can go back."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+
+import pytest
 
 from cbvc_jax.process import peak_bytes
 
@@ -35,3 +38,24 @@ def test_the_peak_counts_processes_that_run_beside():
         child.stdout.readline()
         assert peak_bytes() > before + (60 << 20)
         child.stdin.close()
+
+
+FREED = """
+from pathlib import Path
+from cbvc_jax.process import release_freed
+def resident():
+    return next(int(l.split()[1]) for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmRSS"))
+# Blocks below the size that glibc maps on their own; the last one keeps the heap from shrinking at its end.
+blocks = [bytearray(b"x") * (100 << 10) for _ in range(640)]
+del blocks[:-1]
+before = resident()
+release_freed()
+print(before, resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing, or cannot be asked")
+def test_what_was_freed_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before - (50 << 10)

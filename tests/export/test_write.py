@@ -15,8 +15,11 @@ from cbvc_jax.export import stablehlo
 from cbvc_jax.export.backends import is_installed
 from cbvc_jax.export.write import FORMATS, write_export
 
+# IREE compiles half a minute even what is small.
+SLOW = {"iree": pytest.mark.slow}
 
-@pytest.mark.parametrize("format", FORMATS)
+
+@pytest.mark.parametrize("format", [pytest.param(f, marks=SLOW.get(f, ())) for f in FORMATS])
 def test_an_export_names_no_file_or_folder_of_this_machine(format, exported, tmp_path_factory):
     if not is_installed(FORMATS[format].package):
         pytest.skip(f"{FORMATS[format].package} is not installed")
