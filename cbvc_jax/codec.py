@@ -290,9 +290,10 @@ def encode(
             "GOPs cannot be coded at once under a quality or a target: what bits cost in one is learned in those before"
         )
     make = functools.partial(Encoder, model, info.height, info.width, rate, skips=coding == "skipping", effort=effort)
-    encoders = [make(gop=gop, price=price, cuts=cuts)]
     if parallel > 1:
         encoders = [make(gop=sys.maxsize, cuts=False, device=device) for device in lane_devices(parallel)]
+    else:
+        encoders = [make(gop=gop, price=price, cuts=cuts)]
     shift: int | None = None
     with StreamWriter(file, stream_header(model, info, gop, coding), model.tables) as writer:
         if parallel > 1:
