@@ -24,9 +24,11 @@ from PIL import Image
 
 import cbvc_jax
 from cbvc_jax import markdown
+from cbvc_jax.bitstream import FrameRecord
 from cbvc_jax.errors import CbvcError
 from cbvc_jax.export.backends import BACKENDS, MakeDecoder, open_backend
 from cbvc_jax.export.worker import add_to_hash
+from cbvc_jax.weights import find_model
 
 FOLDER = Path(__file__).parent / "streams"
 LEVELS = 1
@@ -62,11 +64,17 @@ def load_facts() -> dict[str, Any]:
     return json.loads((FOLDER / "streams.json").read_text())
 
 
+def records_of(stream: Path) -> list[FrameRecord]:
+    with stream.open("rb") as file:
+        reader = cbvc_jax.StreamReader(file)
+        reader.use_tables(find_model(reader.header.model_sha256).tables)
+        return list(reader)
+
+
 def hash_of_indices(stream: Path) -> str:
     digest = hashlib.sha256()
-    with stream.open("rb") as file:
-        for record in cbvc_jax.StreamReader(file):
-            add_to_hash(digest, record)
+    for record in records_of(stream):
+        add_to_hash(digest, record)
     return digest.hexdigest()
 
 

@@ -7,13 +7,12 @@ import pytest
 import cbvc_jax
 from cbvc_jax.export.backends import BACKENDS, open_backend
 
-from .check import FOLDER, check, load_facts
+from .check import FOLDER, check, load_facts, records_of
 from .write import STREAMS
 
 
 def records(name):
-    with (FOLDER / f"{name}.cbv").open("rb") as file:
-        return list(cbvc_jax.StreamReader(file))
+    return records_of(FOLDER / f"{name}.cbv")
 
 
 def test_the_streams_are_those_of_the_bundled_model():
