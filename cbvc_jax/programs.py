@@ -1,7 +1,7 @@
 """The compiled programs of one model at one frame size: what an encoder and a decoder do with a frame.
 
-A frame of any size is padded to a multiple of 64 by repeating its edge. Only indices that cover the true frame are
-sent; both sides fill the rest by repeating the nearest one.
+Only indices that cover the true frame are sent; both sides fill the rest, up to a multiple of 64 pixels, by repeating
+the nearest one. So the encoder pads a frame by repeating its last blocks: what the repeated indices show.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
 from cbvc_jax.bitstream import Skip
-from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
+from cbvc_jax.geometry import STAGE_STRIDES, ceil_div, padded_size, stage_grids
 from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
@@ -57,9 +57,8 @@ class Programs:
     def search(
         self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
     ) -> list[Int32[Array, "1 rows cols g"]]:
-        ph, pw = self.padded
-        padded = np.pad(frame, ((0, ph - self.height), (0, pw - self.width), (0, 0)), mode="edge")
-        return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], padded[None], y_ref, costs)
+        x = frame[_rows_of(self.height, self.padded[0])][:, _rows_of(self.width, self.padded[1])]
+        return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], x[None], y_ref, costs)
 
     def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages"]:
         size, books = (self.height, self.width), self.codebooks[kind]
@@ -75,6 +74,13 @@ class Programs:
 
     def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
         return _picture(self.preset, (self.height, self.width), self.params, y_hat)
+
+
+def _rows_of(size: int, padded: int) -> np.ndarray:
+    """Which of `size` rows or columns each of the padded ones shows: the last up to a whole block, then that block."""
+    blocks = ceil_div(size, BLOCK) * BLOCK
+    n = np.arange(padded)
+    return np.minimum(np.where(n < blocks, n, blocks - BLOCK + n % BLOCK), size - 1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -1,7 +1,7 @@
 """`tiny`: keyframes alone first, then GOPs of 7 in sessions of four chunks, all rates; two hours on two cores.
 
 `configs/tiny.py:longer` goes on from the model that `--config.init_from` names, gently, and asks that differences in
-y_ref fade: two hours on one core.
+y_ref fade: two hours on one core. `configs/tiny.py:priced` goes on from there under a price of bits: one hour.
 """
 
 import ml_collections
@@ -10,8 +10,8 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    if variant not in ("", "longer"):
-        raise ValueError(f"'{variant}' is no variant of tiny; there is: longer")
+    if variant not in ("", "longer", "priced"):
+        raise ValueError(f"'{variant}' is no variant of tiny; there are: longer, priced")
     config = base.get_config()
     config.preset = "tiny"
     config.rates = ("high", "medium", "low")
@@ -29,10 +29,19 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         }
     )
     config.phase_order = ("keyframes", "gops")
-    if variant == "longer":
-        config.lr, config.lr_warmup, config.lr_decay = 2.5e-4, 100, 0.9
-        config.fading, config.reference_gradient, config.max_norm = 0.3, 0.5, 2.0
-        config.codebook.decay = 0.995
-        config.phases.gops.update({"steps": 4100, "predicted_warmup": 0})
+    if variant:
         config.phase_order = ("gops",)
+        config.phases.gops.predicted_warmup = 0
+        config.fading = 0.3
+    if variant == "longer":
+        config.phases.gops.steps = 4100
+        config.lr, config.lr_warmup, config.lr_decay = 2.5e-4, 100, 0.9
+        config.reference_gradient, config.max_norm = 0.5, 2.0
+        config.codebook.decay = 0.995
+    if variant == "priced":
+        config.phases.gops.steps = 2000
+        config.lr, config.lr_warmup, config.lr_decay = 1.5e-4, 40, 0.8
+        config.reference_gradient, config.max_norm = 0.3, 4.0
+        config.codebook.decay = 0.99
+        config.codebook.price, config.codebook.draw_price = 0.03, True
     return config

@@ -49,13 +49,14 @@ def test_indices_cover_the_true_frame_only(model, moving):
     assert [i.shape for i in coded.indices] == [(2, rows, cols) for rows, cols in stage_grids(65, 30)]
 
 
-def test_what_lies_outside_the_frame_does_not_matter(model, moving):
-    """Frames that differ only in how they would be padded give the same indices: padding repeats the edge."""
-    frame = moving(1, 64, 64)[0]
-    wide = np.concatenate([frame, np.repeat(frame[:, -1:], 64, axis=1)], axis=1)
-    inside = Encoder(model, 64, 100).push(wide[:, :100])
-    whole = Encoder(model, 64, 128).push(wide)
-    np.testing.assert_array_equal(inside.indices[0][:, :, :4], whole.indices[0][:, :, :4])
+@pytest.mark.parametrize("width", [80, 75])
+def test_the_encoder_takes_what_lies_outside_the_frame_for_its_last_block_again(model, moving, width):
+    """So does a decoder, which repeats that block's indices."""
+    frame = moving(1, 64, width)[0]
+    whole = np.concatenate([frame, np.repeat(frame[:, -1:], 80 - width, axis=1)], axis=1)
+    whole = np.concatenate([whole, *(whole[:, 64:],) * 3], axis=1)
+    inside, told = Encoder(model, 64, width).push(frame), Encoder(model, 64, 128).push(whole)
+    np.testing.assert_array_equal(inside.indices[0], told.indices[0][:, :, :5])
 
 
 def test_payload_is_arithmetic_and_encoding_is_deterministic(model, moving):
