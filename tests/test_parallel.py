@@ -87,6 +87,7 @@ assert np.array_equal(shown(one, model), shown(one, model, parallel=2))
 """
 
 
+@pytest.mark.slow
 def test_gops_take_turns_on_the_devices(model_folder, frames, tmp_path):
     np.save(tmp_path / "frames.npy", frames)
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"

@@ -51,6 +51,7 @@ def test_what_cannot_be_timed_is_refused(mini):
         measure_parts([mini], 64, 64, repetitions=0)
 
 
+@pytest.mark.slow
 def test_the_roofline_adds_parts_up(mini, monkeypatch, capsys):
     monkeypatch.setitem(presets.PRESETS, "mini", mini.preset)
     assert roofline.main(["--models", "mini", "--size", "100x60", "--repetitions", "1"]) == 0

@@ -57,6 +57,7 @@ def test_a_difference_grows_by_what_two_decoders_differ_by(chunk_of):
     assert second.growth.shape == (2, 2)
 
 
+@pytest.mark.slow
 def test_growth_beyond_the_share_that_may_be_left_is_part_of_the_loss(chunk_of):
     config, state, x, empty, run = chunk_of
     plain = ml_collections.FrozenConfigDict({**config.to_dict(), "fading": 0.0})

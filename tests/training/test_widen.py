@@ -65,6 +65,7 @@ def frames():
     return jax.random.uniform(jax.random.key(3), (2, 64, 64, 3))
 
 
+@pytest.mark.slow
 def test_the_larger_model_does_what_the_smaller_one_does(narrow, frames):
     params, codebooks = widen(jax.random.key(5), narrow, WIDE)
     indices, pictures = code(MINI, narrow.params, narrow.codebooks, frames)
