@@ -52,12 +52,13 @@ class Programs:
         self.params, self.codebooks = _on_device(model, device)
         self.padded = padded_size(height, width)
         self.grids = stage_grids(height, width)
+        self._rows, self._columns = _padding(height, self.padded[0]), _padding(width, self.padded[1])
         self._restored = 0
 
     def search(
         self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
     ) -> list[Int32[Array, "1 rows cols g"]]:
-        x = frame[_rows_of(self.height, self.padded[0])][:, _rows_of(self.width, self.padded[1])]
+        x = frame[self._rows][:, self._columns]
         return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], x[None], y_ref, costs)
 
     def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages"]:
@@ -76,7 +77,7 @@ class Programs:
         return _picture(self.preset, (self.height, self.width), self.params, y_hat)
 
 
-def _rows_of(size: int, padded: int) -> np.ndarray:
+def _padding(size: int, padded: int) -> np.ndarray:
     """Which of `size` rows or columns each of the padded ones shows: the last up to a whole block, then that block."""
     blocks = ceil_div(size, BLOCK) * BLOCK
     n = np.arange(padded)

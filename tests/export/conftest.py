@@ -39,9 +39,9 @@ def stream(tmp_path_factory, mini, moving) -> Path:
     encoder = Encoder(mini, *SIZE, gop=4)
     info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25), Fraction(25))
     data = io.BytesIO()
-    # Which blocks an encoder would skip for random weights is chance.
-    skip = np.zeros(stage_grids(*SIZE)[0], bool)
-    skip[:, :2] = True
+    # Which blocks an encoder would skip for random weights is chance; where most are, differences stay small.
+    skip = np.ones(stage_grids(*SIZE)[0], bool)
+    skip[0, 0] = False
     with StreamWriter(data, stream_header(mini, info, 4, "skipping"), mini.tables) as writer:
         for i, frame in enumerate(moving(5, *SIZE)):
             coded = encoder.push(frame, rate=("high", "low")[i % 2])
