@@ -18,7 +18,7 @@ def record(clip, series, setting, bpp, psnr, ms_ssim, **changed):
         "dataset": "films",
         "series": series,
         "setting": setting,
-        "gop": int(series.rpartition("gop")[2]),
+        "gop": int(series.rpartition("gop")[2].partition("-")[0]),
         "command": f"make {setting}",
         "codec": "cbvc" if series.startswith("mine") else "x265",
         "model_sha256": None,

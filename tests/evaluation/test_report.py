@@ -255,3 +255,10 @@ def test_a_phone_shows_it_whole_light_and_dark(out, options, back):
     seen = json.loads(found[1].replace("&quot;", '"'))
     assert (seen["wide"], seen["plots"], seen["back"]) == (0, 3, back)
     assert seen["ink"] != back
+
+
+def test_series_come_by_model_then_gop_then_setting():
+    names = ["mine-gop32-quality", "mine-gop12", "mine-gop32", "mine-gop32-fixed", "mine-gop96"]
+    points = [record("first", name, "low", 0.05, 30.0, 0.9) for name in names]
+    wanted = ["mine-gop12", "mine-gop32", "mine-gop32-fixed", "mine-gop32-quality", "mine-gop96"]
+    assert Results(points).series == Results(points[::-1]).series == wanted

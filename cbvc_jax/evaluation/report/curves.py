@@ -158,6 +158,7 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _by_gop(series: str) -> tuple[str, int]:
-    name, _, gop = series.rpartition("-gop")
-    return name, int(gop) if gop.isdigit() else 0
+def _by_gop(series: str) -> tuple[str, int, str]:
+    name, _, rest = series.rpartition("-gop")
+    gop, _, setting = rest.partition("-")
+    return (name, int(gop), setting) if gop.isdigit() else (series, 0, "")

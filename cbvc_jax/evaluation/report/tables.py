@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.curve import BDRate, bpp_at_quality, quality_at_bpp
 from cbvc_jax.evaluation.report.curves import SHORT, Metric, Point, Results
+from cbvc_jax.geometry import gop_bpp
 from cbvc_jax.markdown import table as tabled
+from cbvc_jax.presets import RATES, get_preset
 
 POSITIONS = (0, 1, 4, 8, 15, 31, 32, 63, 95)
 NONE = "-"
@@ -53,7 +56,7 @@ def page(table: Table) -> str:
 
 def tables(results: Results) -> list[Table]:
     """All tables of a report that there are points for."""
-    made = [_bd_rates(results)] if results.baseline else []
+    made = [_bd_rates(results), _gaps(results)] if results.baseline else []
     if any(len(results.dataset_clips(dataset)) > 1 for dataset in results.datasets):
         made.append(_means(results))
     if results.ours:
@@ -94,6 +97,48 @@ def bd_mean(found: Sequence[BDRate | str]) -> str:
     """The mean of the BD-rates that there are, as a cell of a table, and of how many clips it is."""
     known = [one.percent for one in found if isinstance(one, BDRate)]
     return f"{math.fsum(known) / len(known):+.1f} % ({len(known)} of {len(found)} clips)" if known else NONE
+
+
+def _gaps(results: Results) -> Table:
+    """How far each series is from the baseline at the rates that the family has at fixed length, in GOPs of 32."""
+    preset = get_preset("wca4")
+    sizes = (preset.codebook_sizes(rate) for rate in reversed(RATES))
+    bpps = [gop_bpp(1024, 1920, preset.key_sizes, of_rate, 32) for of_rate in sizes]
+    metrics = [metric for metric in results.metrics if metric.key in ("psnr_rgb_db", "ms_ssim")]
+    columns = [(metric, bpp) for metric in metrics for bpp in bpps]
+    rows = []
+    for series, dataset in itertools.product((s for s in results.series if s != results.baseline), results.datasets):
+        clips = [clip for clip in results.dataset_clips(dataset) if results.records(clip, series)]
+        found = [[_gap(results, clip, series, metric, bpp) for metric, bpp in columns] for clip in clips]
+        for clip, gaps in zip(clips, found, strict=True):
+            cells = (NONE if g is None else f"{g:+.{m.digits}f}" for g, (m, _) in zip(gaps, columns, strict=True))
+            rows.append((series, clip, *cells))
+        if len(clips) > 1:
+            means = (_gap_mean([gaps[i] for gaps in found], metric) for i, (metric, _) in enumerate(columns))
+            rows.append((series, f"mean of {dataset}", *means))
+    return Table(
+        f"Difference to {results.baseline} at equal bits",
+        f"Quality less that of {results.baseline}, each read off its curve (PCHIP over log rate) at the bpp that the "
+        "family's three rates take at fixed length in GOPs of 32 frames of 1920x1024. Nothing where a curve does not "
+        "reach that far.",
+        ("series", "clip", *(f"{metric.label} at {bpp:.4f}" for metric, bpp in columns)),
+        tuple(rows),
+    )
+
+
+def _gap(results: Results, clip: str, series: str, metric: Metric, bpp: float) -> float | None:
+    curves = (results.curve(clip, name, metric) for name in (series, results.baseline or ""))
+    try:
+        one, other = (quality_at_bpp([p.bpp for p in curve], [p.quality for p in curve], bpp) for curve in curves)
+    except UsageError:
+        return None
+    return one - other
+
+
+def _gap_mean(gaps: Sequence[float | None], metric: Metric) -> str:
+    known = [gap for gap in gaps if gap is not None]
+    mean = f"{math.fsum(known) / len(known):+.{metric.digits}f}" if known else NONE
+    return f"{mean} ({len(known)} of {len(gaps)} clips)" if 0 < len(known) < len(gaps) else mean
 
 
 def _means(results: Results) -> Table:
