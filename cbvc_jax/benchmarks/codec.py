@@ -1,10 +1,12 @@
 """Speed and memory of encode and decode, each measurement in a process of its own.
 
 python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720] [--lengths 10 1000] [--parallel 1 2]
+    [--anchors x265-crf --crf 36]
 
 Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the
 first GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included. Of
-several repetitions, each of which is a process, the medians are shown; lengths take turns.
+several repetitions, each of which is a process, the medians are shown; lengths take turns. `--anchors` times
+conventional codecs on the same frames, from raw video to raw stream, the whole process of the encoder.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--lengths", nargs="+", type=int, default=[66], help="frames to code")
     parser.add_argument("--parallel", nargs="+", type=int, default=[1], help="GOPs at once (default: 1)")
     parser.add_argument("--repetitions", type=int, default=1, help="of each row, whose medians are shown (default: 1)")
+    parser.add_argument("--anchors", nargs="*", default=[], help="as of `cbvc rd`, such as x265-crf")
+    parser.add_argument("--crf", type=float, default=36.0, help="of the anchors, or their QP (default: %(default)g)")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.one:
@@ -56,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             fps, peak = (statistics.median(row[name] for row in found) for name in ("fps", "peak_mib"))
             cells = (size, str(length), str(parallel), action, f"{fps:.1f}", f"{peak:.0f}")
             print(markdown.row(cells), flush=True)
+    for size, anchor in itertools.product(args.sizes, args.anchors):
+        length = max(args.lengths)
+        fps = statistics.median(
+            _anchor_fps({**vars(args), "size": size}, anchor, length) for _ in range(args.repetitions)
+        )
+        print(markdown.row((size, str(length), f"{anchor}, {args.crf:g}", "encode", f"{fps:.1f}", "")), flush=True)
     return 0
 
 
@@ -65,6 +75,35 @@ def _in_a_process(task: dict[str, Any]) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def _video(task: dict[str, Any], length: int) -> tuple[Any, Iterator[Any]]:
+    """The clip's first frames at the task's size, over and over, and what the video is."""
+    import cbvc_jax
+
+    width, height = map(int, task["size"].split("x"))
+    with cbvc_jax.open_video(task["clip"], size=(width, height)) as video:
+        info, kept = video.info, list(itertools.islice(video, 8))
+    return info, (cbvc_jax.VideoFrame(kept[i % len(kept)].rgb, i) for i in range(length))
+
+
+def _anchor_fps(task: dict[str, Any], name: str, length: int) -> float:
+    """Frames a second of a conventional encoder on the frames that ours is timed on."""
+    import cbvc_jax
+    from cbvc_jax.evaluation.anchors import encode_anchor, find_anchor
+    from cbvc_jax.evaluation.clips import find_clips
+
+    anchor = find_anchor(name)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "frames.y4m"
+        info, frames = _video(task, length)
+        with cbvc_jax.create_video(file, info) as out:
+            for frame in frames:
+                out.write(frame.rgb, frame.timestamp)
+        (clip,) = find_clips([str(file)])
+        began = time.perf_counter()
+        encode_anchor(clip, anchor, task["crf"], Path(folder))
+        return length / (time.perf_counter() - began)
+
+
 def _measure(task: dict[str, Any]) -> dict[str, float]:
     import cbvc_jax
     from cbvc_jax.cache import use_compilation_cache
@@ -72,12 +111,9 @@ def _measure(task: dict[str, Any]) -> dict[str, float]:
 
     use_compilation_cache()
     model = cbvc_jax.load_model(task["model"])
-    width, height = map(int, task["size"].split("x"))
     steps: Iterator[Any]
     if task["action"] == "encode":
-        with cbvc_jax.open_video(task["clip"], size=(width, height)) as video:
-            info, kept = video.info, list(itertools.islice(video, 8))
-        frames = (cbvc_jax.VideoFrame(kept[i % len(kept)].rgb, i) for i in range(task["length"]))
+        info, frames = _video(task, task["length"])
         file = Path(task["file"]).open("wb")  # noqa: SIM115
         steps = cbvc_jax.encode(frames, file, model, info, task["rate"], parallel=task["parallel"])
     else:
