@@ -37,6 +37,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.rates = ("high",)
     # Name or folder of a model to start from; its phases should have no warm-up. Empty: from random numbers.
     config.init_from = ""
+    # Networks that learn: some of "encoder", "decoder", "context_encoder", "context_decoder" and "quantizer". The
+    # others and all codebooks stay as they are. Empty: everything learns.
+    config.learn = ()
     # d(x, x_hat) of equation 5: "mse", "log_mse" (PSNR), "ms_ssim", or "lpips" for fine-tuning.
     config.distortion = "mse"
 

@@ -98,7 +98,8 @@ def loss_of(
     costs: Costs | None = None,
 ) -> tuple[Float[Array, ""], Seen]:
     """Loss of a chunk, and what was seen. `trained` is what the optimiser learns: (parameters, some codebooks)."""
-    params, codebooks = trained[0], {**codebooks, **trained[1]}
+    params = _held_still(trained[0], config.learn)
+    codebooks = {**codebooks, **(jax.lax.stop_gradient(trained[1]) if config.learn else trained[1])}
     chunk = run_chunk(config, params, codebooks, x, carry, rate, schedule, layout, costs)
     per_frame = distortion(config.distortion, x, chunk.x_hat)
     commitment = jnp.zeros(())
@@ -135,6 +136,13 @@ def loss_of(
     }
     searched = {kind: [_searched(code) for code in codes] for kind, codes in chunk.codes.items()}
     return loss, jax.lax.stop_gradient(Seen(metrics, searched, chunk.carry))
+
+
+def _held_still(params: Params, learn: tuple[str, ...]) -> Params:
+    """The parameters, without gradient but for the networks that `learn` names; all of them if it names none."""
+    if unknown := set(learn) - set(params):
+        raise UsageError(f"learn = {', '.join(sorted(unknown))}: the networks are {', '.join(sorted(params))}")
+    return {k: v if k in learn or not learn else jax.lax.stop_gradient(v) for k, v in params.items()}
 
 
 def _searched(code) -> Searched:

@@ -81,7 +81,9 @@ def learning_rate(config: Config) -> optax.Schedule:
     total = sum(phase.steps for phase in phases(config))
     warmup, decay = min(config.lr_warmup, total // 2), max(1, round(total * config.lr_decay))
     last = config.lr * config.final_lr_ratio
-    pieces = [optax.linear_schedule(0.0, config.lr, warmup), optax.linear_schedule(config.lr, last, decay)]
+    # A rise that lasts no steps is a constant to optax: its first value.
+    rise = optax.linear_schedule(0.0 if warmup else config.lr, config.lr, warmup)
+    pieces = [rise, optax.linear_schedule(config.lr, last, decay)]
     return optax.join_schedules(pieces, [max(warmup, total - decay)])
 
 
@@ -89,8 +91,15 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
     """Adam at the scheduled learning rate, gradients clipped to a global norm."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(learning_rate(config), b2=0.99, weight_decay=config.weight_decay),
+        optax.adamw(learning_rate(config), b2=0.99, weight_decay=config.weight_decay, mask=_decays(config)),
     )
+
+
+def _decays(config: Config) -> Any:
+    """Which of what the optimiser sees weight decay pulls to 0: networks that are held still it leaves alone."""
+    if not config.learn:
+        return None
+    return lambda trained: ({k: k in config.learn for k in trained[0]}, dict.fromkeys(trained[1], False))
 
 
 def init_state(config: Config) -> TrainState:

@@ -114,7 +114,7 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, seen: Seen,
                 restart_below=restart_share(config, kind),
                 learn_by_average=config.codebook.learn == "ema",
             )
-            live = s < schedule.stages(kind)
+            live = (s < schedule.stages(kind)) & (not config.learn)
             before = (books[s], means[s])
             books[s], means[s] = jax.tree.map(lambda a, b, live=live: jnp.where(live, a, b), (book, mean), before)
             name = f"{kind}_{s + 1}"

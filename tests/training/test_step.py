@@ -7,6 +7,7 @@ import ml_collections
 import numpy as np
 import pytest
 
+from cbvc_jax.errors import UsageError
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.training.chunk import Schedule
@@ -87,6 +88,31 @@ def test_a_gradient_that_is_too_long_is_skipped_where_frames_follow_each_other(c
     assert np.any(state.carry.y_ref) == (length == 1), "a skipped step leaves the state as it was"
 
 
+def test_what_does_not_learn_stays_as_it_is(config, frames):
+    config.learn = ("context_encoder",)
+    config.weight_decay = 0.1
+    config.codebook.decay = 0.5
+    config.lr_warmup = 0
+    frozen = ml_collections.FrozenConfigDict(config)
+    state = started(frozen)
+    before = jax.device_get((state.params, state.codebooks, state.averages))
+    for _ in range(2):
+        state, _ = make_step(frozen, "high")(state, frames, Schedule())
+    assert set(state.params) > {"context_encoder", "decoder"}
+    for name, network in state.params.items():
+        pairs = zip(jax.tree.leaves(network), jax.tree.leaves(before[0][name]), strict=True)
+        same = [np.array_equal(*pair) for pair in pairs]
+        assert not all(same) if name == "context_encoder" else all(same), name
+    jax.tree.map(np.testing.assert_array_equal, (state.codebooks, state.averages), before[1:])
+
+
+def test_a_network_that_is_not_there_cannot_learn(config, frames):
+    config.learn = ("context",)
+    frozen = ml_collections.FrozenConfigDict(config)
+    with pytest.raises(UsageError, match="context_encoder"):
+        make_step(frozen, "high")(started(frozen), frames, Schedule())
+
+
 def test_log_mse_is_the_mean_psnr_of_the_frames_below_30_db():
     rng = np.random.default_rng(0)
     x = rng.random((3, 2, 8, 8, 3), np.float32)
@@ -101,6 +127,12 @@ def test_the_learning_rate_rises_stays_and_falls(config):
     rate = learning_rate(config)
     share = [rate(n) / config.lr for n in (0, 1, 2, 11, 12, 16, 20)]
     np.testing.assert_allclose(share, [0, 0.5, 1, 1, 1, 0.55, 0.1], rtol=1e-5)
+
+
+def test_without_a_warm_up_the_learning_rate_is_there_from_the_first_step(config):
+    config.lr, config.lr_warmup, config.lr_decay = 1e-3, 0, 0.4
+    config.phases.gops.steps = 16
+    assert float(learning_rate(config)(0)) == pytest.approx(1e-3)
 
 
 def test_a_longer_run_begins_like_a_shorter_one(config):
