@@ -11,6 +11,7 @@ Codes 33 frames at the lowest rate, one GOP, and shows places of 96x64 pixels of
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 from cbvc_jax import CbvcError, Encoder, load_model, open_video
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.geometry import FRAME_MULTIPLE
+from cbvc_jax.video.atomic import write_whole
 
 CLIP = Path(str(resources.files("cbvc_jax"))) / "assets" / "clip" / "city_cc0.mp4"
 FRAMES = 33
@@ -45,11 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise CbvcError(f"'{args.input}' is {width}x{height}: too small to show places of 96x64")
         use_compilation_cache()
         decoded = code(args.model, sources)
+        found = places(sources, decoded)
+        png = io.BytesIO()
+        draw(sources[-1], decoded[-1], found).save(png, "PNG", optimize=True)
+        write_whole(args.output, png.getvalue())
     except CbvcError as error:
         print(f"known_failures: {error}", file=sys.stderr)
         return 1
-    found = places(sources, decoded)
-    draw(sources[-1], decoded[-1], found).save(args.output)
     for name, (top, left, why) in found.items():
         print(f"{name}: {PLACE[1]}x{PLACE[0]} pixels from column {left}, line {top}: {why}")
     return 0

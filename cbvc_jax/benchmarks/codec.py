@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from cbvc_jax import markdown
+from cbvc_jax.errors import CbvcError
 
 WARM_FRAMES = 2
 
@@ -47,6 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.one:
         print(json.dumps(_measure(json.loads(args.one))))
         return 0
+    # Not needed, and not loaded, in the processes that are measured.
+    from cbvc_jax.evaluation.anchors import check_quality, find_anchor
+
+    try:
+        anchors = [find_anchor(name) for name in args.anchors]
+        for anchor in anchors:
+            check_quality(anchor, args.crf)
+    except CbvcError as error:
+        sys.exit(f"codec: {error}")
     print(markdown.head(("size", "frames", "GOPs at once", "", "fps", "peak MiB")))
     for size, parallel in itertools.product(args.sizes, args.parallel):
         rows: dict[tuple[int, str], list[dict[str, float]]] = {}
@@ -60,12 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             fps, peak = (statistics.median(row[name] for row in found) for name in ("fps", "peak_mib"))
             cells = (size, str(length), str(parallel), action, f"{fps:.1f}", f"{peak:.0f}")
             print(markdown.row(cells), flush=True)
-    for size, anchor in itertools.product(args.sizes, args.anchors):
+    for size, anchor in itertools.product(args.sizes, anchors):
         length = max(args.lengths)
         fps = statistics.median(
             _anchor_fps({**vars(args), "size": size}, anchor, length) for _ in range(args.repetitions)
         )
-        print(markdown.row((size, str(length), f"{anchor}, {args.crf:g}", "encode", f"{fps:.1f}", "")), flush=True)
+        print(markdown.row((size, str(length), f"{anchor.name}, {args.crf:g}", "encode", f"{fps:.1f}", "")), flush=True)
     return 0
 
 
@@ -85,13 +95,12 @@ def _video(task: dict[str, Any], length: int) -> tuple[Any, Iterator[Any]]:
     return info, (cbvc_jax.VideoFrame(kept[i % len(kept)].rgb, i) for i in range(length))
 
 
-def _anchor_fps(task: dict[str, Any], name: str, length: int) -> float:
+def _anchor_fps(task: dict[str, Any], anchor: Any, length: int) -> float:
     """Frames a second of a conventional encoder on the frames that ours is timed on."""
     import cbvc_jax
-    from cbvc_jax.evaluation.anchors import encode_anchor, find_anchor
+    from cbvc_jax.evaluation.anchors import encode_anchor
     from cbvc_jax.evaluation.clips import find_clips
 
-    anchor = find_anchor(name)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "frames.y4m"
         info, frames = _video(task, length)

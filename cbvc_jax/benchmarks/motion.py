@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.side <= 2 * MARGIN or args.frames < 1 or min(args.speeds) < 0:
             raise UsageError(f"the side must be more than {2 * MARGIN} pixels, frames 1 or more, speeds 0 or more")
         model = load_model(args.model)
+        for rate in args.rates:
+            model.preset.codebook_sizes(rate)
         reach = args.side + max(args.speeds) * (args.frames - 1)
         pictures = [next(iter(clip.rgb())) for clip in find_clips(args.clips, 1)]
         pictures = [p for p in pictures if p.shape[0] >= args.side and p.shape[1] >= reach]

@@ -74,8 +74,8 @@ class Staging:
             self.path.unlink(missing_ok=True)
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Writes a text file that appears whole, in a folder that is made at need; returns nothing.
+def write_whole(file: Path, data: str | bytes) -> None:
+    """Writes a file, text in UTF-8, that appears whole, in a folder that is made at need; returns nothing.
 
     Raises:
       VideoError: it cannot be written. What was there stays.
@@ -85,7 +85,7 @@ def write_whole(file: Path, text: str) -> None:
     staging = Staging(file, overwrite=True)
     try:
         with writing(str(file)):
-            staging.path.write_text(text)
+            staging.path.write_bytes(data.encode() if isinstance(data, str) else data)
         staging.commit()
     except BaseException:
         staging.discard()
