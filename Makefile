@@ -18,7 +18,7 @@ METRICS := --metrics vmaf lpips_alex --lpips-every 13
 help:
 	@echo "make demo      encode and decode the bundled clip; results in demo/"
 	@echo "make crosscheck  decode the bundled clip on every backend and compare; report in demo/crosscheck/"
-	@echo "make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'  measure the bundled model on your clips; docs/results, and what README shows of them, anew"
+	@echo "make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'  measure the bundled model on your clips; docs/results and README anew"
 	@echo "make test      the quick tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, format, types, import contracts, quick tests"

@@ -63,6 +63,12 @@ def test_a_document_without_marks_is_told(made):
         cite("# Title\n", made, "a.md")
 
 
+def test_a_mark_without_its_end_swallows_nothing(made):
+    text = marked(MEANS).replace("<!-- end -->\n", "") + "precious\n" + marked(MEANS)
+    with pytest.raises(UsageError, match=r"'a\.md' has 2 marks, 1 of them with an '<!-- end -->'"):
+        cite(text, made, "a.md")
+
+
 def test_the_command_writes_what_is_stale_and_says_so(tmp_path, capsys):
     points = tmp_path / "out" / "points"
     points.mkdir(parents=True)

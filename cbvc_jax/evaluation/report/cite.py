@@ -25,7 +25,8 @@ from cbvc_jax.evaluation.report.curves import Results
 from cbvc_jax.evaluation.report.tables import Table, tables
 from cbvc_jax.video.atomic import write_whole
 
-MARKED = re.compile(r"(<!-- results: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARK = "<!-- results: "
+MARKED = re.compile(rf"({MARK}([^\n]*?) -->\n)(?:(?!{MARK}).)*?(<!-- end -->)", re.DOTALL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +68,14 @@ def cite(text: str, made: Sequence[Table], name: str) -> str:
     """The document `text` with its marked tables anew, out of those that were made; all else stays.
 
     Raises:
-      UsageError: a mark names a table, a column or a row that is not there, or there is no mark at all.
+      UsageError: a mark names a table, a column or a row that is not there or has no end, or there is no mark at all.
     """
-    if not MARKED.search(text):
+    found = len(MARKED.findall(text))
+    if not found:
+        raise UsageError(f"'{name}' has no mark such as '{MARK}Means; show rate, bpp -->' with its '<!-- end -->'")
+    if found != text.count(MARK):
         raise UsageError(
-            f"'{name}' has no mark such as '<!-- results: Means; show rate, bpp -->' with its '<!-- end -->'"
+            f"'{name}' has {text.count(MARK)} marks, {found} of them with an '<!-- end -->' before the next"
         )
 
     def filled(match: re.Match[str]) -> str:
