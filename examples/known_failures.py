@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cbvc_jax import CbvcError, Encoder, load_model, open_video
 from cbvc_jax.cache import use_compilation_cache
+from cbvc_jax.evaluation.metrics import psnr_from_mse
 from cbvc_jax.geometry import FRAME_MULTIPLE
 from cbvc_jax.video.atomic import write_whole
 
@@ -82,16 +83,16 @@ def places(sources: list[np.ndarray], decoded: list[np.ndarray]) -> dict[str, tu
     low = np.arange(len(mse)) > height - height % FRAME_MULTIPLE - PLACE[0]
     low[-1] = True
     scores = {
-        "texture": (mse, lambda at: f"PSNR {psnr(mse[at]):.1f} dB"),
+        "texture": (mse, lambda at: f"PSNR {psnr_from_mse(mse[at]):.1f} dB"),
         "smooth": (
             np.where(spread <= np.quantile(spread, 0.05), mse, 0.0),
             lambda at: f"spread {spread[at] ** 0.5:.1f}, error {mse[at] ** 0.5:.1f} levels",
         ),
         "motion": (
             mse - before,
-            lambda at: f"PSNR {psnr(before[at]):.1f} dB in the keyframe, {psnr(mse[at]):.1f} dB here",
+            lambda at: f"PSNR {psnr_from_mse(before[at]):.1f} dB in the keyframe, {psnr_from_mse(mse[at]):.1f} dB here",
         ),
-        "lower edge": (np.where(low[:, None], mse, 0.0), lambda at: f"PSNR {psnr(mse[at]):.1f} dB"),
+        "lower edge": (np.where(low[:, None], mse, 0.0), lambda at: f"PSNR {psnr_from_mse(mse[at]):.1f} dB"),
     }
     found = {}
     for name, (score, why) in scores.items():
@@ -110,11 +111,6 @@ def means(values: np.ndarray) -> np.ndarray:
     sums = np.pad(values, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     h, w = PLACE
     return (sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]) / (h * w)
-
-
-def psnr(mse: np.ndarray) -> float:
-    """In dB, of the error of one place."""
-    return float(10.0 * np.log10(255.0**2 / np.maximum(mse, 1e-9)))
 
 
 def draw(source: np.ndarray, decoded: np.ndarray, found: dict[str, tuple[int, int, str]]) -> Image.Image:

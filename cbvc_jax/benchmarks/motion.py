@@ -74,7 +74,7 @@ def run(model: Model, picture: np.ndarray, rate: str, speed: int, frames: int, s
     encoder = Encoder(model, side, side, rate=rate, gop=frames, cuts=False)
     inside = slice(MARGIN, side - MARGIN)
     psnr = []
-    for left in range(0, speed * (frames - 1) + 1, speed) if speed else [0] * frames:
+    for left in (speed * t for t in range(frames)):
         frame = np.ascontiguousarray(picture[:side, left : left + side])
         encoder.push(frame)
         pair = (one[None, inside, inside] for one in (frame, encoder.reconstruction()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -12,17 +11,10 @@ from PIL import Image
 
 from cbvc_jax.video import VideoInfo, create_video, open_video
 
-DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
-
 
 @pytest.fixture(scope="module")
-def demo():
-    spec = importlib.util.spec_from_file_location("demo", DEMO)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def demo(example):
+    return example("demo")
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +10,10 @@ from PIL import Image
 
 from cbvc_jax.video import VideoInfo, create_video
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "known_failures.py"
-
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("known_failures", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(example):
+    return example("known_failures")
 
 
 def test_places_are_where_the_errors_are(script):

@@ -126,7 +126,7 @@ class Results:
         assert against is not None
         anchor, curve = (self.curve(clip, s, metric) for s in (against, series))
         try:
-            return bd_rate(*_columns(anchor), *_columns(curve), method)
+            return bd_rate(*columns(anchor), *columns(curve), method)
         except UsageError as error:
             return str(error)
 
@@ -146,7 +146,8 @@ class Results:
         return rows
 
 
-def _columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+def columns(points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """Rates and qualities of a curve, as `cbvc_jax.evaluation.curve` takes them."""
     return [point.bpp for point in points], [point.quality for point in points]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.curve import BDRate, bpp_at_quality, quality_at_bpp
-from cbvc_jax.evaluation.report.curves import SHORT, Metric, Point, Results
+from cbvc_jax.evaluation.report.curves import SHORT, Metric, Point, Results, columns
 from cbvc_jax.geometry import gop_bpp
 from cbvc_jax.markdown import table as tabled
 from cbvc_jax.presets import RATES, get_preset
@@ -105,23 +105,23 @@ def _gaps(results: Results) -> Table:
     sizes = (preset.codebook_sizes(rate) for rate in reversed(RATES))
     bpps = [gop_bpp(1024, 1920, preset.key_sizes, of_rate, 32) for of_rate in sizes]
     metrics = [metric for metric in results.metrics if metric.key in ("psnr_rgb_db", "ms_ssim")]
-    columns = [(metric, bpp) for metric in metrics for bpp in bpps]
+    wanted = [(metric, bpp) for metric in metrics for bpp in bpps]
     rows = []
     for series, dataset in itertools.product((s for s in results.series if s != results.baseline), results.datasets):
         clips = [clip for clip in results.dataset_clips(dataset) if results.records(clip, series)]
-        found = [[_gap(results, clip, series, metric, bpp) for metric, bpp in columns] for clip in clips]
+        found = [[_gap(results, clip, series, metric, bpp) for metric, bpp in wanted] for clip in clips]
         for clip, gaps in zip(clips, found, strict=True):
-            cells = (NONE if g is None else f"{g:+.{m.digits}f}" for g, (m, _) in zip(gaps, columns, strict=True))
+            cells = (NONE if g is None else f"{g:+.{m.digits}f}" for g, (m, _) in zip(gaps, wanted, strict=True))
             rows.append((series, clip, *cells))
         if len(clips) > 1:
-            means = (_gap_mean([gaps[i] for gaps in found], metric) for i, (metric, _) in enumerate(columns))
+            means = (_gap_mean([gaps[i] for gaps in found], metric) for i, (metric, _) in enumerate(wanted))
             rows.append((series, f"mean of {dataset}", *means))
     return Table(
         f"Difference to {results.baseline} at equal bits",
         f"Quality less that of {results.baseline}, each read off its curve (PCHIP over log rate) at the bpp that the "
         "family's three rates take at fixed length in GOPs of 32 frames of 1920x1024. Nothing where a curve does not "
         "reach that far.",
-        ("series", "clip", *(f"{metric.label} at {bpp:.4f}" for metric, bpp in columns)),
+        ("series", "clip", *(f"{metric.label} at {bpp:.4f}" for metric, bpp in wanted)),
         tuple(rows),
     )
 
@@ -129,7 +129,7 @@ def _gaps(results: Results) -> Table:
 def _gap(results: Results, clip: str, series: str, metric: Metric, bpp: float) -> float | None:
     curves = (results.curve(clip, name, metric) for name in (series, results.baseline or ""))
     try:
-        one, other = (quality_at_bpp([p.bpp for p in curve], [p.quality for p in curve], bpp) for curve in curves)
+        one, other = (quality_at_bpp(*columns(curve), bpp) for curve in curves)
     except UsageError:
         return None
     return one - other
@@ -197,7 +197,7 @@ def _rates(results: Results) -> Table:
 
 def _at_rate(curve: list[Point], bpp: float, metric: Metric) -> str:
     try:
-        value = quality_at_bpp([p.bpp for p in curve], [p.quality for p in curve], bpp)
+        value = quality_at_bpp(*columns(curve), bpp)
     except UsageError:
         return f"none (from {curve[0].bpp:.3f} bpp)" if curve and bpp < curve[0].bpp else NONE
     return metric.text(value if metric.higher else -value)
@@ -206,7 +206,7 @@ def _at_rate(curve: list[Point], bpp: float, metric: Metric) -> str:
 def at_quality(curve: list[Point], quality: float) -> str:
     """The rate at which a curve has a quality, as a cell of a table."""
     try:
-        return f"{bpp_at_quality([p.bpp for p in curve], [p.quality for p in curve], quality):.4f}"
+        return f"{bpp_at_quality(*columns(curve), quality):.4f}"
     except (UsageError, TypeError):
         below = curve and isinstance(quality, float) and quality < curve[0].quality
         return f"below {curve[0].bpp:.4f}" if below else NONE
