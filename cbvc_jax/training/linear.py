@@ -54,9 +54,9 @@ class Stage(NamedTuple):
 
 
 class LinearCodec(NamedTuple):
-    """Attributes: displacements in pixels [K, 2], stages from the finest; none of them: nothing is added."""
+    """Attributes: displacements in pixels [K, 2], or None for any; stages from the finest; none of them add nothing."""
 
-    displacements: np.ndarray
+    displacements: np.ndarray | None
     stages: list[Stage]
 
 
@@ -133,7 +133,7 @@ def learn(footage: Footage, sizes: Sequence[int], dim: int) -> LinearCodec:
     """Codebooks of `sizes`, one a stage, with codewords of length `dim`."""
     found: list[np.ndarray] = []
     left: list[Pictures] = []
-    run(footage, LinearCodec(np.zeros((1, 2), np.float32), []), seen=lambda d, r: (found.append(d), left.append(r)))
+    run(footage, LinearCodec(None, []), seen=lambda d, r: (found.append(d), left.append(r)))
     displacements = _codebook(np.concatenate(found).reshape(-1, 2), sizes[POINTING])
     codec = LinearCodec(displacements, [])
     for _ in range(2):
@@ -174,10 +174,7 @@ def run(
     for t in range(1, footage.clips.shape[1]):
         x = footage.clips[:, 0 if still else t]
         found, moved = zip(
-            *(
-                _moved(x[i : i + AT_ONCE], pictures[i : i + AT_ONCE], codec, bool(seen))
-                for i in range(0, len(x), AT_ONCE)
-            ),
+            *(_moved(x[i : i + AT_ONCE], pictures[i : i + AT_ONCE], codec) for i in range(0, len(x), AT_ONCE)),
             strict=True,
         )
         pictures = np.concatenate(moved)
@@ -203,10 +200,10 @@ def run_model(model: Model, footage: Footage, rate: str, still: bool) -> list[fl
     return list(np.mean(psnr, axis=0))
 
 
-def _moved(x: Pictures, before: Pictures, codec: LinearCodec, learning: bool) -> tuple[np.ndarray, Pictures]:
+def _moved(x: Pictures, before: Pictures, codec: LinearCodec) -> tuple[np.ndarray, Pictures]:
     """Displacements of blocks [n, rows, columns, 2], and the picture before as they displace it."""
     found = np.asarray(_pointing(x, before))
-    if len(codec.displacements) > 1 or not learning:
+    if codec.displacements is not None:
         nearest = search_group(jnp.asarray(found.reshape(-1, 2)), jnp.asarray(codec.displacements))
         found = codec.displacements[np.asarray(nearest)]
         found = found.reshape(len(x), -1, x.shape[1] // STAGE_STRIDES[POINTING], 2)
@@ -215,12 +212,9 @@ def _moved(x: Pictures, before: Pictures, codec: LinearCodec, learning: bool) ->
 
 @jax.jit
 def _displaced(before, found):
-    """`before` as displacements of whole blocks move it; blocks that have none stay as they are."""
+    """`before` as displacements of blocks of 32x32 move it."""
     each = STAGE_STRIDES[POINTING] // LATENT_STRIDE
-    displacement = jnp.repeat(jnp.repeat(found, each, axis=1), each, axis=2)
-    moved = displace(before, displacement)
-    pixels = jnp.repeat(jnp.repeat(displacement, LATENT_STRIDE, axis=1), LATENT_STRIDE, axis=2)
-    return jnp.where(jnp.any(pixels != 0.0, axis=-1, keepdims=True), moved, before)
+    return displace(before, jnp.repeat(jnp.repeat(found, each, axis=1), each, axis=2))
 
 
 @jax.jit
