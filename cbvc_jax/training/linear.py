@@ -29,6 +29,7 @@ from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.clips import find_clips
 from cbvc_jax.evaluation.metrics import psnr_rgb
 from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE, STAGE_STRIDES
+from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle
 from cbvc_jax.modules.displacement import displace, find_displacements
 from cbvc_jax.modules.search import search_group
 from cbvc_jax.training.codebooks import kmeans
@@ -132,12 +133,11 @@ def load(model: Model, names: Sequence[str], frames: int, side: int) -> Footage:
 def learn(footage: Footage, sizes: Sequence[int], dim: int) -> LinearCodec:
     """Codebooks of `sizes`, one a stage, with codewords of length `dim`."""
     found: list[np.ndarray] = []
-    left: list[Pictures] = []
-    run(footage, LinearCodec(None, []), seen=lambda d, r: (found.append(d), left.append(r)))
+    run(footage, LinearCodec(None, []), seen=lambda d, _: found.append(d))
     displacements = _codebook(np.concatenate(found).reshape(-1, 2), sizes[POINTING])
     codec = LinearCodec(displacements, [])
     for _ in range(2):
-        left = []
+        left: list[Pictures] = []
         run(footage, codec, seen=lambda _, r, left=left: left.append(r))
         codec = LinearCodec(displacements, _learn_stages(np.concatenate(left), sizes, dim))
     return codec
@@ -251,15 +251,15 @@ def _blocks(pictures: Pictures, side: int) -> Float[np.ndarray, "m 768"]:
     n, size = pictures.shape[:2]
     by = side // STAGE_STRIDES[0]
     small = pictures.reshape(n, size // by, by, size // by, by, 3).mean(axis=(2, 4))
-    inner, count = STAGE_STRIDES[0], size // side
-    parts = small.reshape(n, count, inner, count, inner, 3).swapaxes(2, 3)
-    return np.ascontiguousarray(parts).reshape(n * count * count, inner * inner * 3)
+    blocks = np.asarray(pixel_unshuffle(jnp.asarray(small), STAGE_STRIDES[0]))
+    return blocks.reshape(-1, blocks.shape[-1])
 
 
 def _pictures(blocks: Float[np.ndarray, "m 768"], side: int, size: int) -> Pictures:
     """The inverse of `_blocks`, each mean as often as it has pixels."""
-    inner, count, by = STAGE_STRIDES[0], size // side, side // STAGE_STRIDES[0]
-    small = blocks.reshape(-1, count, count, inner, inner, 3).swapaxes(2, 3).reshape(-1, size // by, size // by, 3)
+    count, by = size // side, side // STAGE_STRIDES[0]
+    places = jnp.asarray(blocks.reshape(-1, count, count, blocks.shape[-1]))
+    small = np.asarray(pixel_shuffle(places, STAGE_STRIDES[0]))
     return small.repeat(by, axis=1).repeat(by, axis=2)
 
 
