@@ -29,9 +29,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, STAGE_STRIDES, padded_size
-from cbvc_jax.model import CodebookSet, CodecModel, Params, init_codebooks
+from cbvc_jax.model import CodecModel, init_codebooks, init_params
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import GDN
+from cbvc_jax.modules.context import Displacement
+from cbvc_jax.modules.displacement import SIDE, displace_macs, find_macs
 from cbvc_jax.modules.quantizer import Codebooks
 from cbvc_jax.presets import KEYFRAME, Preset
 
@@ -43,10 +45,13 @@ _PART_OF = {
     ("context_encoder", "__call__"): "ctxE",
     ("quantizer", "encode"): "VQ encode",
     ("quantizer", "decode"): "VQ decode",
+    ("residual_quantizer", "encode"): "VQ encode",
+    ("residual_quantizer", "decode"): "VQ decode",
     ("context_decoder", "__call__"): "ctxD",
     ("decoder", "__call__"): "D",
 }
-PARTS = tuple(_PART_OF.values())
+_PART_AROUND = {"to_context": "ctxE", "from_context": "ctxD"}
+PARTS = tuple(dict.fromkeys(_PART_OF.values()))
 ENCODE_PARTS = ("E", "ctxE", "VQ encode", "VQ decode", "ctxD")
 DECODE_PARTS = ("VQ decode", "ctxD", "D")
 
@@ -59,7 +64,7 @@ class Cost:
       table3_parameters: of convolutions, dense layers and normalisations.
       table3_macs: MACs by the rule of Table 3.
       layer_macs: MACs of the same layers as they run, keys and values projected once.
-      attention_macs: of the two products inside attention.
+      attention_macs: of the two products inside attention, and of finding displacements.
       gdn_macs: of the products inside GDN and its inverse.
     """
 
@@ -128,13 +133,13 @@ def measure(preset: Preset, height: int, width: int) -> Complexity:
     y_ref = jax.ShapeDtypeStruct((1, h // LATENT_STRIDE, w // LATENT_STRIDE, preset.latent_channels), jnp.float32)
     counter = _Counter()
 
-    def init(rng: Array, x: Array, y_ref: Array) -> tuple[Params, CodebookSet]:
+    def run(rng: Array, x: Array, y_ref: Array) -> Any:
         codebooks = init_codebooks(rng, preset)
-        variables = CodecModel(preset).init(rng, x, y_ref, codebooks[preset.rates[0]], method=_predicted_frame)
-        return variables["params"], codebooks  # pyright: ignore[reportReturnType]
+        return CodecModel(preset).init(rng, x, y_ref, codebooks[preset.rates[0]], method=_predicted_frame)
 
     with nn.intercept_methods(counter):
-        params, codebooks = jax.eval_shape(init, jax.random.key(0), x, y_ref)
+        jax.eval_shape(run, jax.random.key(0), x, y_ref)
+    params, codebooks = jax.eval_shape(lambda: init_params(jax.random.key(0), preset))
     positions = [GROUPS * (h // stride) * (w // stride) for stride in STAGE_STRIDES]
     return Complexity(
         preset=preset,
@@ -168,18 +173,27 @@ class _Counter:
     def __call__(self, run: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         module, method = context.module, context.method_name
         part = _PART_OF.get((module.path[0], method)) if len(module.path) == 1 else None
+        if not module.path:
+            part = _PART_AROUND.get(method)
         with ExitStack() as stack:
             if part:
                 stack.enter_context(_pushed(self._part, part))
             if isinstance(module, CrossAttention):
                 stack.enter_context(_pushed(self._attention, module))
             out = run(*args, **kwargs)
-            cost = self._cost(module, args, out) if method == "__call__" else None
+            cost = self._cost(module, method, args, out)
             if cost is not None:
                 self.parts[self._part[-1]] += cost
         return out
 
-    def _cost(self, module: nn.Module, args: tuple, out: Any) -> Cost | None:
+    def _cost(self, module: nn.Module, method: str, args: tuple, out: Any) -> Cost | None:
+        if isinstance(module, Displacement):
+            b, h, w, c = args[0].shape
+            blocks = b * h * w // (SIDE // LATENT_STRIDE) ** 2
+            found = method == "find"
+            return Cost(attention_macs=find_macs(blocks) if found else displace_macs(blocks, c // LATENT_STRIDE**2))
+        if method != "__call__":
+            return None
         if isinstance(module, GDN):
             return Cost(gdn_macs=out.size * out.shape[-1])
         if isinstance(module, CrossAttention):

@@ -3,7 +3,10 @@
     keyframe         y = E(x)   codes = VQ(y)                   y_hat = VQ^-1(codes)                x_hat = D(y_hat)
     predicted frame  y = E(x)   codes = VQ(ctxE(y, y_ref))      y_hat = ctxD(VQ^-1(codes), y_ref)   x_hat = D(y_hat)
 
-y_ref is the y_hat of the frame before: a latent, so the encoder never needs D.
+y_ref is the y_hat of the frame before: a latent, so the encoder never needs D. Members whose latents are pictures look
+for each block in y_ref before anything else, and y_ref is everywhere above what the codewords found displace it to:
+
+    predicted frame  c = VQ(where y lies in y_ref)   y_ref := displaced(y_ref, c)   and as above
 """
 
 from __future__ import annotations
@@ -17,10 +20,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE
-from cbvc_jax.modules.context import CompactContextDecoder, CompactContextEncoder, ContextModule
-from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer
+from cbvc_jax.modules.context import (
+    FLOOR,
+    CompactContextDecoder,
+    CompactContextEncoder,
+    ContextModule,
+    Displacement,
+    ResidualDecoder,
+    ResidualEncoder,
+)
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer, search_pointers
 from cbvc_jax.modules.search import IndexCosts, look_up
-from cbvc_jax.modules.transforms import Decoder, Encoder
+from cbvc_jax.modules.transforms import Decoder, Encoder, KeyDecoder, KeyEncoder
 from cbvc_jax.presets import KEYFRAME, Preset
 
 Params = dict
@@ -34,13 +46,20 @@ class CodecModel(nn.Module):
     preset: Preset
 
     def setup(self):
-        p = self.preset
-        compact = p.blocks == "compact"
+        p, kinds = self.preset, quantizer_kinds(self.preset)
         self.encoder = Encoder(p)
         self.decoder = Decoder(p)
+        if p.displaces:
+            self.key_encoder, self.key_decoder = KeyEncoder(p), KeyDecoder(p)
+            self.displacement = Displacement(p.codeword_dim)
+            self.context_encoder, self.context_decoder = ResidualEncoder(p), ResidualDecoder(p)
+            self.quantizer = VectorQuantizer(p, kinds["quantizer"])
+            self.residual_quantizer = VectorQuantizer(p, kinds["residual_quantizer"], FLOOR, points=True)
+            return
+        compact = p.blocks == "compact"
         self.context_encoder = CompactContextEncoder(p) if compact else ContextModule(p)
         self.context_decoder = CompactContextDecoder(p) if compact else ContextModule(p)
-        self.quantizer = VectorQuantizer(p)
+        self.quantizer = self.residual_quantizer = VectorQuantizer(p, kinds["quantizer"])
 
     def latents(self, x: Float[Array, "b 8*h 8*w 3"]) -> Float[Array, "b h w c"]:
         """y = E(x), x in [0, 1], sides divisible by 64."""
@@ -61,16 +80,45 @@ class CodecModel(nn.Module):
         costs: list[IndexCosts] | None = None,
     ) -> list[StageCode]:
         """Codes of one frame; a keyframe has kind "key" and y_ref None (equations 1 and 3)."""
-        if y_ref is not None:
-            y = self.context_encoder(y, y_ref)
-        return self.quantizer.encode(y, codebooks, kind, grids, quantised_stages, costs)
+        if y_ref is None:
+            u = self.key_encoder(y) if self.preset.displaces else y
+            return self.quantizer.encode(u, codebooks, kind, grids, quantised_stages, costs)
+        u, pointers = self.to_context(y, y_ref, codebooks, grids, quantised_stages, costs)
+        return self.residual_quantizer.encode(u, codebooks, kind, grids, quantised_stages, costs, pointers)
+
+    def to_context(
+        self,
+        y: Float[Array, "b h w c"],
+        y_ref: Float[Array, "b h w c"],
+        codebooks: Codebooks,
+        grids: Grids | None = None,
+        quantised_stages: int | Int[Array, ""] = STAGES,
+        costs: list[IndexCosts] | None = None,
+    ) -> tuple[Float[Array, "b h w i"], StageCode | None]:
+        """What the quantiser sees of a predicted frame, and the codes of its displacements if it has any."""
+        if not self.preset.displaces:
+            return self.context_encoder(y, y_ref), None
+        wanted = self.displacement.find(y, y_ref)
+        pointers = search_pointers(wanted, codebooks, grids, quantised_stages, costs)
+        return self.context_encoder(y, self.displacement(y_ref, pointers.codewords)), pointers
 
     def restore(
         self, codewords: list[Float[Array, "b h w g d"]], y_ref: Float[Array, "b h w c"] | None, kind: str
     ) -> Float[Array, "b h w c"]:
         """y_hat of one frame from its codewords (equations 2 and 4)."""
-        y_hat = self.quantizer.decode(codewords, kind)
-        return y_hat if y_ref is None else self.context_decoder(y_hat, y_ref)
+        if y_ref is None:
+            u = self.quantizer.decode(codewords, kind)
+            return self.key_decoder(u) if self.preset.displaces else u
+        return self.from_context(self.residual_quantizer.decode(codewords, kind), y_ref, codewords)
+
+    def from_context(
+        self, u: Float[Array, "b h w i"], y_ref: Float[Array, "b h w c"], codewords: list[Float[Array, "b h w g d"]]
+    ) -> Float[Array, "b h w c"]:
+        """y_hat of a predicted frame from what the quantiser restored of it, and the displacements it has sent."""
+        if self.preset.displaces:
+            pointers = codewords[POINTING_STAGE][..., POINTING_GROUP : POINTING_GROUP + 1, :]
+            y_ref = self.displacement(y_ref, pointers)
+        return self.context_decoder(u, y_ref)
 
     def decode(
         self,
@@ -92,6 +140,13 @@ class CodecModel(nn.Module):
         kind = self.preset.rates[0]
         codes = self.encode(y, y_ref, codebooks[kind], kind)
         return self.picture(self.restore([c.codewords for c in codes], y_ref, kind))
+
+
+def quantizer_kinds(preset: Preset) -> dict[str, tuple[str, ...]]:
+    """Kinds of frames that each quantiser serves, by its name among the parameters."""
+    if preset.displaces:
+        return {"quantizer": (KEYFRAME,), "residual_quantizer": preset.rates}
+    return {"quantizer": (KEYFRAME, *preset.rates)}
 
 
 def keep_skipped(

@@ -1,7 +1,8 @@
 """The family of models as plain data: what each preset is built of, and its codebook sizes.
 
-`wca4`, `ca64`, `resblock` and `light` are the models of the paper's Table 3. `small` and `tiny` share their wiring
-(stages, groups, context, rates) and are built of layers that XLA runs fast on a CPU.
+`wca4`, `ca64`, `resblock` and `light` are the models of the paper's Table 3. `tiny` shares their wiring (stages,
+groups, context, rates); so does `small`, but for its latents, which are pictures, so that what it attends to can lie
+between two pixels. Both are built of layers that XLA runs fast on a CPU.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class Preset:
       codeword_dim: d, the length of a codeword; a stage has two groups, hence 2 d channels in the search.
       key_sizes: codebook size K of each stage for keyframes.
       predicted_sizes: the same for predicted frames, by rate. A preset may have one rate only.
-      context: "attention" (windowed cross-attention) or "resblock" (the ablation of Table 3).
+      context: "attention" (windowed cross-attention), "resblock" (the ablation of Table 3), or "displacement"
+        (windowed attention by position: the latents are the picture in blocks of 8x8, 192 channels).
       window, window_padding: side of a query window in latents, and what a key/value window adds on each side.
       heads, head_dim: of the cross-attention.
       decoder: "full" or "light" (conv blocks only).
       encoder_depth, decoder_depth, context_depth, quantizer_depth: blocks in each compact transform.
+      width: channels of the networks at 1/8 of the frame size, where latents have others; None: `latent_channels`.
     """
 
     name: str
@@ -47,7 +50,7 @@ class Preset:
         ("medium", (64, 2048, 512)),
         ("low", (8, 2048, 512)),
     )
-    context: Literal["attention", "resblock"] = "attention"
+    context: Literal["attention", "resblock", "displacement"] = "attention"
     window: int = 4
     window_padding: int = 2
     heads: int = 8
@@ -57,6 +60,17 @@ class Preset:
     decoder_depth: int = 0
     context_depth: int = 2
     quantizer_depth: int = 1
+    width: int | None = None
+
+    @property
+    def displaces(self) -> bool:
+        """Whether predicted frames say where each block lies in the reference, and latents are pictures therefore."""
+        return self.context == "displacement"
+
+    @property
+    def inner_channels(self) -> int:
+        """Channels of the networks at 1/8 of the frame size."""
+        return self.latent_channels if self.width is None else self.width
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -90,13 +104,14 @@ PRESETS: dict[str, Preset] = {
             name="small",
             blocks="compact",
             latent_channels=192,
-            stage_channels=256,
+            stage_channels=128,
             codeword_dim=32,
-            heads=8,
+            context="displacement",
             encoder_depth=1,
             decoder_depth=3,
-            context_depth=1,
+            context_depth=2,
             quantizer_depth=1,
+            width=96,
         ),
         Preset(
             name="tiny",

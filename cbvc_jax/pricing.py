@@ -2,9 +2,9 @@
 
     frames sent --StreamWriter--> chances of each index --> bits --x lambda / sensitivity--> IndexCosts --> search
 
-lambda is the squared error, in 8-bit levels, that one bit has to save; a stage's sensitivity is the squared error in
-the picture that a unit of squared distance in its search makes, both as means over R, G and B. Floating point is free
-here: no decoder repeats it.
+lambda is the squared error, in 8-bit levels, that one bit has to save; a codebook's sensitivity is the squared error
+in the picture that a unit of squared distance in its search makes, both as means over R, G and B. Floating point is
+free here: no decoder repeats it.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from cbvc_jax.modules.search import IndexCosts, Repeats
 
 
 def index_costs(
-    chances: Sequence[Chances], price: float, sensitivity: Sequence[float] | np.ndarray
+    chances: Sequence[Chances], price: float, sensitivity: Float[np.ndarray, "stages groups"]
 ) -> list[IndexCosts]:
     """Costs of the next frame's indices, a stage each, for a batch of one.
 
     Args:
       chances: of each stage, from `StreamWriter.chances`.
       price: lambda, squared 8-bit levels a bit.
-      sensitivity: of each stage, squared 8-bit levels for a unit of squared distance.
+      sensitivity: of each codebook, squared 8-bit levels for a unit of squared distance.
     """
-    return [_stage_costs(c, price / max(s, 1e-12)) for c, s in zip(chances, sensitivity, strict=True)]
+    return [_stage_costs(c, price / np.maximum(s, 1e-12)) for c, s in zip(chances, sensitivity, strict=True)]
 
 
-def _stage_costs(chances: Chances, price: float) -> IndexCosts:
+def _stage_costs(chances: Chances, price: Float[np.ndarray, "groups"]) -> IndexCosts:
     def cost(frequencies: Integers) -> np.ndarray:
-        return np.float32(price) * (SCALE_BITS - np.log2(frequencies)).astype(np.float32)
+        of_group = price.astype(np.float32).reshape(-1, *[1] * (frequencies.ndim - 1))
+        return of_group * (SCALE_BITS - np.log2(frequencies)).astype(np.float32)
 
     costs = cost(chances.indices)
     of_index = jnp.asarray(_batched(costs) if costs.ndim > 2 else costs)

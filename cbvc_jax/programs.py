@@ -16,8 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
 from cbvc_jax.bitstream import Skip
-from cbvc_jax.geometry import STAGE_STRIDES, ceil_div, padded_size, stage_grids
+from cbvc_jax.geometry import GROUPS, STAGE_STRIDES, ceil_div, padded_size, stage_grids
 from cbvc_jax.model import CodebookSet, CodecModel, Params
+from cbvc_jax.modules.context import POINTER_SCALE
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import Preset
@@ -61,7 +63,7 @@ class Programs:
         x = frame[self._rows][:, self._columns]
         return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], x[None], y_ref, costs)
 
-    def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages"]:
+    def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages groups"]:
         size, books = (self.height, self.width), self.codebooks[kind]
         return _sensitivity(self.preset, self.padded, size, kind, self.params, books, indices, y_ref)
 
@@ -117,19 +119,30 @@ def filled(indices: list[Array], padded: tuple[int, int]) -> list[Int32[Array, "
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, indices, y_ref):
-    """Squared error in the picture, in 8-bit levels, for a unit of squared distance in each stage's codewords.
+    """Squared error in the picture, in 8-bit levels, for a unit of squared distance in each codebook's codewords.
 
-    Measured by adding noise to them, half as strong as they are themselves.
+    Measured by adding noise to those of a stage, half as strong as they are themselves; to displacements, which are a
+    codebook apart, of a pixel.
     """
     full = filled(indices, padded)
     codewords = [look_up(i, codebook) for i, codebook in zip(full, codebooks, strict=True)]
     picture = functools.partial(levels, preset, size, kind, params, y_ref)
     plain = picture(codewords)
+
+    def of(s: int, noise: Array) -> Array:
+        error = jnp.sum(jnp.square(picture([*codewords[:s], codewords[s] + noise, *codewords[s + 1 :]]) - plain)) / 3.0
+        return error / jnp.sum(jnp.square(noise))
+
     found = []
     for s, c in enumerate(codewords):
         noise = 0.5 * jnp.std(c) * jax.random.normal(jax.random.key(s), c.shape)
-        error = jnp.sum(jnp.square(picture([*codewords[:s], c + noise, *codewords[s + 1 :]]) - plain)) / 3.0
-        found.append(error / jnp.sum(jnp.square(noise)))
+        if y_ref is None or not preset.displaces or s != POINTING_STAGE:
+            found.append(jnp.full(GROUPS, of(s, noise)))
+            continue
+        points = (jnp.arange(GROUPS) == POINTING_GROUP)[:, None]
+        strength = POINTER_SCALE * (jnp.arange(c.shape[-1]) < 2)
+        pixel = strength * jax.random.normal(jax.random.key(len(codewords)), c.shape)
+        found.append(jnp.where(points[:, 0], of(s, points * pixel), of(s, ~points * noise)))
     return jnp.stack(found)
 
 

@@ -64,7 +64,7 @@ LEVELS = (
 )
 MAX_EFFORT = len(LEVELS) - 1
 CAUTIONS = (12.0, 6.0, 3.0, 1.5, 0.75)
-"""Curvatures that are tried, over what the sensitivity of a stage says: the larger, the nearer what they lead to."""
+"""Curvatures that are tried, over what the sensitivity of a codebook says: the larger, the nearer what they lead to."""
 LEAST_SENSITIVITY = 1e-6
 NOTHING = -1
 """In place of a stage, a trial that changes no index."""
@@ -79,7 +79,7 @@ class Case(NamedTuple):
     codebooks: Codebooks
     frame: Frame
     y_ref: Float[Array, "1 h8 w8 c"] | None
-    sensitivity: Float[Array, "stages"]
+    sensitivity: Float[Array, "stages groups"]
     costs: list[IndexCosts] | None
 
 
@@ -120,7 +120,7 @@ def refine(
     indices: Indices,
     y_ref: Float[Array, "1 h8 w8 c"] | None,
     kind: str,
-    sensitivity: Float[Any, "stages"],
+    sensitivity: Float[Any, "stages groups"],
     effort: int,
     costs: list[IndexCosts] | None = None,
 ) -> Indices:
@@ -132,7 +132,7 @@ def refine(
       indices: of each stage, from `programs.search`.
       y_ref: of the frame before; None for a keyframe.
       kind: "key" or a rate.
-      sensitivity: of each stage, from `programs.sensitivity`.
+      sensitivity: of each codebook, from `programs.sensitivity`.
       effort: 0 .. `MAX_EFFORT`: what `LEVELS` says. A whole round makes 13 pictures and goes back through one.
       costs: of the indices, where bits have a price: those that the search took.
     """
@@ -189,7 +189,7 @@ def _look(
     for s, (now, codeword, slope, codebook) in enumerate(zip(indices, codewords, slopes, books, strict=True)):
         taken = jnp.all(last.wanted[s] == now, axis=-1)[0]
         start = jnp.where(taken, last.step[s], last.step[s] + 1) % len(CAUTIONS)
-        stride = slope / (2.0 * jnp.maximum(case.sensitivity[s], LEAST_SENSITIVITY))
+        stride = slope / (2.0 * jnp.maximum(case.sensitivity[s], LEAST_SENSITIVITY)[:, None])
         find = functools.partial(_find, now, codeword, stride, codebook, None if costs is None else costs[s], start)
         nothing = now.astype(jnp.int32), jnp.full_like(start, len(CAUTIONS))
         # A loop: unrolled, it takes long to compile.
@@ -202,12 +202,12 @@ def _look(
 
 
 def _promise(case: Case, codewords, slopes, wanted, paid) -> Float[Array, "stages phases"]:
-    """What the blocks of a quarter gain together, by a parabola with each stage's sensitivity; losses count as 0."""
+    """What the blocks of a quarter gain together, by a parabola with each codebook's sensitivity; losses count as 0."""
     found = []
     terms = zip(codewords, slopes, wanted, case.codebooks, case.sensitivity, paid, _paid(case, wanted), strict=True)
     for codeword, slope, index, codebook, curvature, old, new in terms:
         change = look_up(index, codebook) - codeword
-        loss = jnp.sum(change * (slope + curvature * change), axis=(0, 3, 4)) + new - old
+        loss = jnp.sum(change * (slope + curvature[:, None] * change), axis=(0, 3, 4)) + new - old
         gain = jnp.maximum(-loss, 0.0)
         found.append(jnp.stack([jnp.sum(gain[phase // 2 :: 2, phase % 2 :: 2]) for phase in range(PHASES)]))
     return jnp.stack(found)
@@ -259,7 +259,7 @@ def _paid(case: Case, indices: Indices) -> list[Array]:
     if case.costs is None:
         return [jnp.zeros(i.shape[1:3]) for i in indices]
     terms = zip(indices, case.costs, case.sensitivity, strict=True)
-    return [a * jnp.sum(cost_of(i, c), axis=-1)[0] for i, c, a in terms]
+    return [jnp.sum(a * cost_of(i, c), axis=-1)[0] for i, c, a in terms]
 
 
 def _scaled(costs: IndexCosts, caution: Array) -> IndexCosts:

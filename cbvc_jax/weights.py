@@ -28,6 +28,7 @@ from safetensors.numpy import save
 
 from cbvc_jax.bitstream import CheckedTables, IndexTables, check_tables
 from cbvc_jax.errors import ModelError, UsageError
+from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.model import CodebookSet, Params, init_params
 from cbvc_jax.presets import KEYFRAME, PRESETS, RATES, Preset
 
@@ -38,12 +39,18 @@ MODEL_PATH_VARIABLE = "CBVC_MODELS"
 FORMAT = "cbvc-model-1"
 MAX_BYTES = 4 << 30
 MAX_CHANNELS = 4096
+PICTURE_CHANNELS = 3 * LATENT_STRIDE**2
 MAX_DEPTH = 64
 MAX_CODEBOOK_SIZE = 1 << 16
 SEPARATOR = "/"
 TABLES = "tables"
 """What the names of initial tables begin with."""
-_CHOICES = {"blocks": ("conv", "compact"), "context": ("attention", "resblock"), "decoder": ("full", "light")}
+_OPTIONAL = ("width",)
+_CHOICES = {
+    "blocks": ("conv", "compact"),
+    "context": ("attention", "resblock", "displacement"),
+    "decoder": ("full", "light"),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -153,7 +160,8 @@ def save_model(
     except UsageError as error:
         raise ModelError(f"{error}; the model is not written") from None
     with np.errstate(over="ignore"):
-        tensors = {name: np.asarray(value, np.float16) for name, value in flatten(params, codebooks).items()}
+        # In row order: safetensors writes an array's memory as it lies.
+        tensors = {name: np.asarray(value, np.float16, order="C") for name, value in flatten(params, codebooks).items()}
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise ModelError(f"tensor '{name}' holds values that are not finite in float16; the model is not written")
@@ -200,7 +208,9 @@ def _identity(preset: Preset, tensors: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _preset_json(preset: Preset) -> str:
-    return json.dumps(dataclasses.asdict(preset), sort_keys=True)
+    fields = dataclasses.asdict(preset)
+    # What came later and is not set has no part in the identity of models that were there before.
+    return json.dumps({name: value for name, value in fields.items() if value is not None}, sort_keys=True)
 
 
 def _preset_from_json(text: str) -> Preset:
@@ -222,13 +232,15 @@ def _check(preset: Preset) -> None:
     for name, value in dataclasses.asdict(preset).items():
         if name in _CHOICES:
             sound = value in _CHOICES[name]
-        elif isinstance(getattr(PRESETS["tiny"], name), int):
+        elif isinstance(getattr(PRESETS["small"], name), int):
             limit = MAX_DEPTH if name.endswith("_depth") else MAX_CHANNELS
             sound = type(value) is int and 0 <= value <= limit
         else:
             sound = True
-        if not sound:
+        if not sound and (name not in _OPTIONAL or value is not None):
             raise ValueError(f"its preset has {name} {value!r}")
+    if preset.displaces and (preset.blocks != "compact" or preset.latent_channels != PICTURE_CHANNELS):
+        raise ValueError(f"its preset has {preset.latent_channels} channels for latents that are pictures")
 
 
 def _read_tensors(file: Path) -> tuple[Preset, dict[str, np.ndarray]]:

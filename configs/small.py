@@ -1,6 +1,6 @@
-"""`small`: begins as the bundled `tiny`, each channel doubled (Net2Net), and goes on with GOPs of 7, all rates.
+"""`small`: begins as `python -m cbvc_jax.training.begin` makes it, keyframes of `tiny`, and goes on with GOPs of 7.
 
-`configs/small.py:longer` goes on from the `small` that `--config.init_from` names.
+`configs/small.py:priced` goes on from the model that `--config.init_from` names, under a price of bits.
 """
 
 import ml_collections
@@ -9,18 +9,16 @@ from configs import tiny
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    if variant not in ("", "longer"):
-        raise ValueError(f"'{variant}' is no variant of small; there is: longer")
-    config = tiny.get_config("longer")
+    if variant not in ("", "priced"):
+        raise ValueError(f"'{variant}' is no variant of small; there is: priced")
+    config = tiny.get_config("priced" if variant else "longer")
     config.preset = "small"
-    config.init_from = "tiny"
-    config.lr, config.lr_decay = 6e-5, 0.7
-    config.reference_gradient = 0.25
-    # Codewords are twice as long as those of tiny, and their errors sums over them.
-    config.codebook.commitment = 0.0025
-    config.codebook.decay = 0.99
-    config.phases.gops.update({"steps": 1000})
-    if variant == "longer":
-        config.init_from = "small"
-        config.codebook.decay = 0.995
+    config.codebook.start_vectors = 12
+    if not variant:
+        config.init_from = "models/small-begin"
+        config.lr, config.lr_warmup, config.lr_decay, config.final_lr_ratio = 3e-4, 50, 0.7, 0.4
+        config.reference_gradient, config.max_norm = 0.5, 4.0
+        config.codebook.decay = 0.99
+        config.fading = 0.0
+        config.phases.gops.update({"steps": 1000, "predicted_warmup": 1})
     return config

@@ -1,6 +1,8 @@
-"""The preset of most tests: it trains, exports and compiles in seconds."""
+"""The presets of most tests: they train, export and compile in seconds."""
 
 from __future__ import annotations
+
+import dataclasses
 
 from cbvc_jax.presets import Preset
 
@@ -18,4 +20,8 @@ MINI = Preset(
     decoder_depth=1,
     context_depth=1,
     quantizer_depth=0,
+)
+
+DISPLACING_MINI = dataclasses.replace(
+    MINI, name="displacing-mini", latent_channels=192, width=16, codeword_dim=6, context="displacement"
 )

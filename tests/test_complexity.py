@@ -89,7 +89,7 @@ def test_encoding_and_decoding_are_sums_of_parts():
     assert complexity.decode_macs() == sum(complexity.parts[part].macs for part in DECODE_PARTS)
 
 
-@pytest.mark.parametrize(("name", "least", "most"), [("tiny", 8e3, 11e3), ("small", 33e3, 40e3)])
+@pytest.mark.parametrize(("name", "least", "most"), [("tiny", 8e3, 11e3), ("small", 6e3, 9e3)])
 def test_small_members_are_small(name, least, most):
     complexity = full_hd(name)
     assert least < complexity.per_pixel(complexity.table3.table3_macs) < most
@@ -104,6 +104,24 @@ def test_every_parameter_of_the_model_is_counted():
     # What Table 3 would not see: position biases, and the affine layers of the kinds of frame.
     unseen = complexity.network_parameters - complexity.table3.table3_parameters
     assert unseen == 2 * 4 * 16 * 64 + 2 * 3 * 2 * 4 * 128
+
+
+def test_parameters_that_predicted_frames_do_not_touch_are_counted_too():
+    params, _ = jax.eval_shape(lambda: init_params(jax.random.key(0), get_preset("small")))
+    complexity = full_hd("small")
+    assert complexity.network_parameters == sum(prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert complexity.table3.table3_parameters < complexity.network_parameters
+
+
+def test_displacing_and_finding_displacements_are_counted():
+    # Four neighbours, by quarters of 16x16 pixels that can attend to 48x48: all rows of those columns, then columns.
+    lines, columns = 4 * 16 * 48 * 48, 16 * 4 * 48 * 16
+    displacing = (lines + columns) * PIXELS // 16**2
+    # Displacements of two pixels, -16 .. 16, on halves of the size; then three times the mean of the channels.
+    finding = 17**2 * PIXELS // 4 + 3 * displacing
+    complexity = full_hd("small")
+    assert complexity.parts["ctxD"].attention_macs == 3 * displacing
+    assert complexity.parts["ctxE"].attention_macs == 3 * displacing + finding
 
 
 def test_a_frame_is_padded():

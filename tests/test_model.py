@@ -11,6 +11,8 @@ import pytest
 
 from cbvc_jax.geometry import stage_grids
 from cbvc_jax.model import CodecModel, init_codebooks, init_params
+from cbvc_jax.modules.blocks import pixel_unshuffle
+from cbvc_jax.modules.context import POINTER_SCALE
 from cbvc_jax.presets import KEYFRAME, get_preset
 
 SIZES = {
@@ -23,16 +25,17 @@ SIZES = {
     "predicted_sizes": (("high", (32, 16, 8)), ("low", (4, 16, 8))),
 }
 PRESET = dataclasses.replace(get_preset("tiny"), **SIZES)
+DISPLACING = dataclasses.replace(get_preset("small"), **SIZES | {"latent_channels": 192, "width": 16})
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=[PRESET, DISPLACING], ids=["attention", "displacement"])
+def model(request):
     """(function that applies a method, codebooks)."""
-    params, codebooks = init_params(jax.random.key(0), PRESET)
+    params, codebooks = init_params(jax.random.key(0), request.param)
 
     @functools.partial(jax.jit, static_argnames=("method", "kind", "grids"))
     def apply(method, *args, **static):
-        return CodecModel(PRESET).apply({"params": params}, *args, method=method, **static)
+        return CodecModel(request.param).apply({"params": params}, *args, method=method, **static)
 
     return apply, codebooks
 
@@ -45,7 +48,7 @@ def frames():
 def test_sizes(model, frames):
     apply, codebooks = model
     y = apply("latents", frames)
-    assert y.shape == (2, 8, 16, 16)
+    assert y.shape[:3] == (2, 8, 16)
     codes = apply("encode", y, None, codebooks[KEYFRAME], kind=KEYFRAME)
     assert [code.indices.shape for code in codes] == [(2, 4, 8, 2), (2, 2, 4, 2), (2, 1, 2, 2)]
     y_hat = apply("restore", [code.codewords for code in codes], None, kind=KEYFRAME)
@@ -86,6 +89,30 @@ def test_only_the_sent_part_of_the_grids_matters_to_the_decoder(model, frames):
             np.testing.assert_array_equal(indices[:, i], indices[:, rows - 1])
         for j in range(cols, indices.shape[2]):
             np.testing.assert_array_equal(indices[:, :, j], indices[:, :, cols - 1])
+
+
+def test_what_a_frame_shows_from_elsewhere_it_only_points_at():
+    """Codewords that say nothing but where each block lies restore the reference, displaced."""
+    params, codebooks = init_params(jax.random.key(0), DISPLACING)
+    params["context_decoder"] = jax.tree.map(np.zeros_like, params["context_decoder"])
+    params["context_decoder"]["keep"]["dense"]["bias"] += 100.0
+    where = np.float32([[0, 0], [3, -5], [-2, 4]])
+    book = np.zeros((2, 16, 4), np.float32)
+    book[0, :3, :2] = POINTER_SCALE * where
+    books = (codebooks["high"][0], book, codebooks["high"][2])
+    run = jax.jit(functools.partial(CodecModel(DISPLACING).apply, kind="high"), static_argnames="method")
+    texture = np.random.default_rng(0).normal(size=(1, 128, 128, 3)).astype(np.float32)
+    for axis in (1, 2):
+        texture = sum(np.roll(texture, i, axis) for i in range(-3, 4)) / 4.0
+    for index, (down, right) in enumerate(where.astype(int)):
+        y_ref = pixel_unshuffle(texture, 8)
+        y = pixel_unshuffle(np.roll(texture, (-down, -right), (1, 2)), 8)
+        codes = run({"params": params}, y, y_ref, books, method="encode")
+        pointers = np.asarray(codes[1].indices[..., 0])
+        assert (pointers[:, 1:-1, 1:-1] == index).all()
+        y_hat = run({"params": params}, [code.indices for code in codes], y_ref, books, method="decode")
+        inside = (slice(None), slice(4, -4), slice(4, -4))
+        np.testing.assert_allclose(y_hat[inside], y[inside], atol=1e-4)
 
 
 def test_codebooks_have_the_scale_that_the_paper_starts_from():

@@ -35,7 +35,7 @@ def test_costs_of_a_frame_are_about_its_coded_bits(model, rate):
         kind = "key" if n == 0 else rate
         maps = random_maps(rng, layouts[kind], 0.3)
         chances = writer.chances(kind)
-        costs = None if chances is None else index_costs(chances, 1.0, (1.0, 1.0, 1.0))
+        costs = None if chances is None else index_costs(chances, 1.0, np.ones((3, 2)))
         record_bytes = writer.write("key" if n == 0 else "predicted", kind, n, maps)
         if n == 0:
             assert costs is None

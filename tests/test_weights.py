@@ -60,6 +60,12 @@ def test_what_is_written_is_read(tmp_path, model):
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [CARD_FILE, WEIGHTS_FILE]
 
 
+def test_tensors_are_written_whatever_their_order_in_memory(tmp_path, model):
+    params = jax.tree.map(np.asfortranarray, model.params)
+    assert save_model(tmp_path / "columns", model.preset, params, model.codebooks, "") == model.sha256
+    assert load_model(tmp_path / "columns").sha256 == model.sha256
+
+
 def test_identity_is_that_of_the_tensors_not_of_the_file(folder, model):
     def reorder(tensors, metadata):
         items = list(tensors.items())[::-1]
@@ -140,6 +146,10 @@ def _foreign_preset(_, metadata):
     metadata["preset"] = json.dumps(json.loads(metadata["preset"]) | {"blocks": "wooden"})
 
 
+def _displacing_preset(_, metadata):
+    metadata["preset"] = json.dumps(json.loads(metadata["preset"]) | {"context": "displacement"})
+
+
 def _other_format(_, metadata):
     metadata["format"] = "someone-else"
 
@@ -160,6 +170,7 @@ def _other_format(_, metadata):
         (_text_preset, "heads"),
         (_endless_preset, "decoder_depth"),
         (_foreign_preset, "blocks"),
+        (_displacing_preset, "16 channels for latents that are pictures"),
         (_other_format, "not a model of this project"),
     ],
 )

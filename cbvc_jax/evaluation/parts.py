@@ -140,25 +140,34 @@ def _program(model: Model, part: str, height: int, width: int) -> Callable[[], A
     rate, h, w = preset.rates[0], height // LATENT_STRIDE, width // LATENT_STRIDE
     books = model.codebooks[rate]
 
-    def latents() -> Any:
-        return jnp.asarray(random.normal(size=(1, h, w, preset.latent_channels)), jnp.float32)
+    def latents(channels: int = preset.latent_channels) -> Any:
+        return jnp.asarray(random.normal(size=(1, h, w, channels)), jnp.float32)
+
+    def inner() -> Any:
+        return latents(preset.inner_channels)
 
     def indices() -> Any:
         grids = zip(stage_grids(height, width), preset.codebook_sizes(rate), strict=True)
         return [jnp.asarray(random.integers(0, size, (1, *grid, GROUPS)), jnp.int32) for grid, size in grids]
 
-    def search(m: Any, y: Any, books: Any) -> Any:
-        return [code.indices for code in m.quantizer.encode(y, books, rate)]
+    def codewords(indices: Any, books: Any) -> Any:
+        return [look_up(i, b) for i, b in zip(indices, books, strict=True)]
+
+    def search(m: Any, u: Any, books: Any) -> Any:
+        return [code.indices for code in m.residual_quantizer.encode(u, books, rate)]
 
     def restore(m: Any, indices: Any, books: Any) -> Any:
-        return m.quantizer.decode([look_up(i, b) for i, b in zip(indices, books, strict=True)], rate)
+        return m.residual_quantizer.decode(codewords(indices, books), rate)
+
+    def add(m: Any, u: Any, y_ref: Any, indices: Any, books: Any) -> Any:
+        return m.from_context(u, y_ref, codewords(indices, books))
 
     method, inputs = {
         "E": (lambda m, x: m.latents(x), lambda: (jnp.asarray(random.random((1, height, width, 3)), jnp.float32),)),
-        "ctxE": (lambda m, y, y_ref: m.context_encoder(y, y_ref), lambda: (latents(), latents())),
-        "VQ encode": (search, lambda: (latents(), books)),
+        "ctxE": (lambda m, y, y_ref, books: m.to_context(y, y_ref, books)[0], lambda: (latents(), latents(), books)),
+        "VQ encode": (search, lambda: (inner(), books)),
         "VQ decode": (restore, lambda: (indices(), books)),
-        "ctxD": (lambda m, y, y_ref: m.context_decoder(y, y_ref), lambda: (latents(), latents())),
+        "ctxD": (add, lambda: (inner(), latents(), indices(), books)),
         "D": (lambda m, y_hat: m.picture(y_hat), lambda: (latents(),)),
     }[part]
     run = jax.jit(lambda variables, inputs: CodecModel(preset).apply(variables, *inputs, method=method))

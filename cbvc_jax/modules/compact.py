@@ -32,12 +32,17 @@ class Pointwise(nn.Module):
 
 
 class CompactBlock(nn.Module):
-    """`x + Dense(SiLU(conv3(RMSNorm(x))))`, with a hidden layer half as wide."""
+    """`x + Dense(SiLU(conv3(RMSNorm(x))))`, with a hidden layer half as wide.
+
+    `floor` is the root mean square below which RMSNorm leaves small inputs small: `x / sqrt(mean(x^2) + floor^2)`.
+    """
+
+    floor: float = 1e-3
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         c = x.shape[-1]
-        u = nn.RMSNorm(name="norm")(x)
+        u = nn.RMSNorm(epsilon=self.floor**2, name="norm")(x)
         u = nn.silu(nn.Conv(c // 2, (3, 3), padding="SAME", name="conv")(u))
         return x + Pointwise(c, kernel_init=SMALL_INIT, name="output")(u)
 
@@ -54,6 +59,7 @@ class CompactStack(nn.Module):
     down: int = 1
     up: int = 1
     small_output: bool = False
+    floor: float = CompactBlock.floor
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 f"]:
@@ -62,7 +68,7 @@ class CompactStack(nn.Module):
         if x.shape[-1] != self.width or self.down > 1:
             x = Pointwise(self.width, name="inward")(x)
         for i in range(self.depth):
-            x = CompactBlock(name=f"block_{i}")(x)
+            x = CompactBlock(self.floor, name=f"block_{i}")(x)
         if self.features is None:
             return x
         init = SMALL_INIT if self.small_output else nn.initializers.lecun_normal()
@@ -77,6 +83,7 @@ class LappedOutput(nn.Module):
 
     features: int
     up: int
+    small_output: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b up*h up*w f"]:
@@ -86,7 +93,9 @@ class LappedOutput(nn.Module):
             x = jax.lax.concatenate([_cut(x, axis, 0, 1), x, _cut(x, axis, last, 1)], axis)
         rows = [_cut(x, 1, i, h + 1) for i in range(2)]
         corners = [_cut(row, 2, j, w + 1) for row in rows for j in range(2)]
-        blocks = Pointwise(self.features * self.up**2, name="outward")(jnp.concatenate(corners, axis=-1))
+        init = SMALL_INIT if self.small_output else nn.initializers.lecun_normal()
+        outward = Pointwise(self.features * self.up**2, kernel_init=init, name="outward")
+        blocks = outward(jnp.concatenate(corners, axis=-1))
         margin = self.up // 2
         return _cut(_cut(pixel_shuffle(blocks, self.up), 1, margin, h * self.up), 2, margin, w * self.up)
 

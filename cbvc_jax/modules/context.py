@@ -6,6 +6,9 @@ The paper's modules are (cross-attention, RB) twice. Those of the small members 
 y_ctx begins as y - y_ref, and y_hat as y_ref, which leaks a little every frame, so that errors fade and do not add up.
 How much, they learn by position and channel: where nothing moves, detail gathers from frame to frame. What gates is
 bounded, and passes no gradient on to its input: products of latents that are fed back explode, one way or the other.
+
+Where latents are pictures, y_ref comes to these modules as `Displacement` has moved it, and what they add passes
+normalisations with a floor, so that a small difference to the reference stays small and costs little noise.
 """
 
 from __future__ import annotations
@@ -15,13 +18,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.modules.attention import CrossAttention
-from cbvc_jax.modules.blocks import ResidualBlock
-from cbvc_jax.modules.compact import SMALL_INIT, CompactBlock, Pointwise
+from cbvc_jax.modules.blocks import ResidualBlock, pixel_shuffle, pixel_unshuffle
+from cbvc_jax.modules.compact import SMALL_INIT, CompactBlock, CompactStack, LappedOutput, Pointwise
+from cbvc_jax.modules.displacement import displace, find_displacements
 from cbvc_jax.presets import Preset
 
 INITIAL_KEEP_LOGIT = 2.5
 """At the start 92 % of y_ref stays from frame to frame."""
+DISPLACED_KEEP_LOGIT = 5.0
+"""At the start 99.3 % of a displaced y_ref stays: displacing it makes no difference grow."""
+FLOOR = 0.5
+"""Root mean square below which networks of residuals leave small latents small."""
+POINTER_SCALE = 0.25
+"""What a pixel of displacement is in a codeword: its first two numbers; the others are 0."""
 
 
 class ContextModule(nn.Module):
@@ -62,6 +73,59 @@ class CompactContextDecoder(nn.Module):
         keep = Pointwise(y_ref.shape[-1], kernel_init=SMALL_INIT, name="keep")(jax.lax.stop_gradient(u))
         keep = nn.sigmoid(keep + INITIAL_KEEP_LOGIT)
         return keep * y_ref + u
+
+
+class Displacement(nn.Module):
+    """Windowed attention by position (`cbvc_jax.modules.displacement`), asked by codewords.
+
+    Attributes:
+      codeword_dim: numbers in a codeword, of which two say where to look.
+    """
+
+    codeword_dim: int
+
+    def __call__(
+        self, y_ref: Float[Array, "b h w c"], pointers: Float[Array, "b h4 w4 1 d"]
+    ) -> Float[Array, "b h w c"]:
+        """y_ref with each block of 32x32 pixels from where its codeword points."""
+        picture = pixel_shuffle(y_ref, LATENT_STRIDE)
+        return pixel_unshuffle(displace(picture, pointers[..., 0, :2] / POINTER_SCALE), LATENT_STRIDE)
+
+    def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Float[Array, "b h4 w4 1 d"]:
+        """What the codewords should be, for an encoder. No gradient passes through."""
+        found = find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
+        nothing = [(0, 0)] * 3 + [(0, self.codeword_dim - 2)]
+        return jnp.pad(POINTER_SCALE * found, nothing)[..., None, :]
+
+
+class ResidualEncoder(nn.Module):
+    """What the quantiser sees of y less the displaced reference."""
+
+    preset: Preset
+
+    @nn.compact
+    def __call__(self, y: Float[Array, "b h w c"], displaced: Float[Array, "b h w c"]) -> Float[Array, "b h w i"]:
+        return CompactStack(1, self.preset.inner_channels, floor=FLOOR, name="stack")(y - displaced)
+
+
+class ResidualDecoder(nn.Module):
+    """y_hat = a reference + W u + what blocks make of both, lapped; a = sigmoid(W' u + b).
+
+    u is what the quantiser restored, and the reference is displaced.
+    """
+
+    preset: Preset
+
+    @nn.compact
+    def __call__(self, u: Float[Array, "b h w i"], displaced: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        p, c = self.preset, displaced.shape[-1]
+        keep = Pointwise(c, kernel_init=SMALL_INIT, name="keep")(jax.lax.stop_gradient(u))
+        keep = nn.sigmoid(keep + DISPLACED_KEEP_LOGIT)
+        both = u + Pointwise(p.inner_channels, name="reference")(displaced)
+        both = CompactStack(p.context_depth, p.inner_channels, floor=FLOOR, name="stack")(both)
+        lapped = LappedOutput(3, up=LATENT_STRIDE, small_output=True, name="output")(both)
+        residual = Pointwise(c, kernel_init=SMALL_INIT, name="residual")(u)
+        return keep * displaced + residual + pixel_unshuffle(lapped, LATENT_STRIDE)
 
 
 def _compact_layers(p: Preset, u: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

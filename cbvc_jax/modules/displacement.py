@@ -1,16 +1,17 @@
 """Windowed attention by position: each block from where it lies in the reference, at the precision of pixels.
 
-    reference [b, 8h, 8w, c] --windows of 32x32 pixels and 16 around them--+
-                                                                           +--> sum of weight x pixel
-    displacement [b, h, w, 2] --------------weights by row, by column------+
+    reference [b, 32h, 32w, c] --windows of 32x32 pixels and 16 around them--+
+                                                                             +--> sum of weight x pixel
+    displacements [b, h, w, 2] --------------weights by row, by column-------+
 
-Each block of 8x8 pixels attends to its window of figure 3 with weights that depend on positions alone: 1 - distance
-from the place that its displacement points at, along rows and along columns, and 0 from one pixel on. They are
-separable, so a window is two products; none is negative and they sum to one, so that no pixel of a difference between
-two references grows: what another machine rounds would be handed on, never made larger.
+Each block of 32x32 pixels attends to its window of figure 3 with weights that depend on positions alone: 1 - distance
+from the place that a displacement points at, along rows and along columns, and 0 from one pixel on. The displacement is
+its own in the block's centre; towards the edges, those of its neighbours count as well, half at the edge, so that
+blocks overlap (Orchard and Sullivan 1994). No weight is negative and they sum to one, so that no pixel of a difference
+between two references grows: what another machine rounds would be handed on, never made larger.
 
-`find_displacements` is how an encoder would choose where to look. No model does so yet: `cbvc_jax.training.linear`
-measures what there is to gain.
+A frame sends displacements as the codewords of one codebook: the first of stage 2. `find_displacements` is how an
+encoder chooses where to look.
 """
 
 from __future__ import annotations
@@ -19,111 +20,137 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cbvc_jax.geometry import LATENT_STRIDE
+from cbvc_jax.geometry import STAGE_STRIDES
 
-BLOCK = LATENT_STRIDE
-WINDOW = 4
-"""Blocks along a side of a query window, as in section 3.2."""
+POINTING_STAGE = 1
+"""Stage whose first codebook holds displacements."""
+POINTING_GROUP = 0
+SIDE = STAGE_STRIDES[POINTING_STAGE]
+"""Pixels along a side of a block."""
 REACH = 16
 """Pixels that a window of the reference has on each side: the paper's padding of two latents."""
-SPAN = BLOCK + 2 * REACH
-"""Pixels along a side of what one block can attend to."""
+QUADRANT = SIDE // 2
+"""Pixels along a side of a quarter of a block, which has the same four neighbours everywhere: itself among them."""
+SPAN = QUADRANT + 2 * REACH
+"""Pixels along a side of what one quarter can attend to."""
+NEIGHBOURS = 4
 DISTANCE_COST = 2e-5
 """Mean squared error, pixels in [-1, 1], that an encoder accepts for a displacement shorter by one pixel."""
+REFINEMENTS = 2
 FLATNESS = 2e-4
 """Added to the squared gradients of a block: where nothing has an edge, nothing is refined."""
 
 
 def displace(
-    picture: Float[Array, "b 8*h 8*w c"], displacement: Float[Array, "b h w 2"]
-) -> Float[Array, "b 8*h 8*w c"]:
-    """Each block of 8x8 pixels from where its displacement points.
+    picture: Float[Array, "b 32*h 32*w c"], displacement: Float[Array, "b h w 2"]
+) -> Float[Array, "b 32*h 32*w c"]:
+    """Each block of 32x32 pixels from where its displacement and those of its neighbours point.
 
     Args:
-      picture: any channels; beyond its edges it goes on with its outermost pixels. h and w are multiples of 4.
+      picture: any channels; beyond its edges it goes on with its outermost pixels.
       displacement: (down, right) in pixels, from the block to what it repeats; within [-REACH, REACH].
     """
     b, height, width, c = picture.shape
-    side = WINDOW * BLOCK
-    rows, columns = height // side, width // side
+    rows, columns = height // SIDE, width // SIDE
     windows = _windows(picture)
-    down, right = (_weights(_by_window(displacement[..., axis])) for axis in range(2))
-    out = []
-    for i in range(WINDOW):
-        strip = jax.lax.slice_in_dim(windows, BLOCK * i, BLOCK * i + SPAN, axis=1)
-        weights = down[:, i].reshape(-1, WINDOW * BLOCK, SPAN)
-        strip = jnp.matmul(weights, strip).reshape(-1, WINDOW, BLOCK, side + 2 * REACH, c)
-        parts = []
-        for j in range(WINDOW):
-            part = jax.lax.slice_in_dim(strip[:, j], BLOCK * j, BLOCK * j + SPAN, axis=2)
-            part = part.transpose(0, 2, 1, 3).reshape(-1, SPAN, BLOCK * c)
-            parts.append(jnp.matmul(right[:, i, j], part))
-        out.append(jnp.stack(parts, axis=1))
-    blocks = jnp.stack(out, axis=1)  # [n, i, j, column, row * c]
-    blocks = blocks.reshape(-1, WINDOW * WINDOW, BLOCK, BLOCK, c).swapaxes(2, 3)
-    blocks = blocks.reshape(b * rows, columns, WINDOW, WINDOW, BLOCK, BLOCK * c)
-    return blocks.transpose(0, 2, 4, 1, 3, 5).reshape(b, height, width, c)
+    n = b * rows * columns
+    quarters = []
+    for i in range(2):
+        for j in range(2):
+            asked = _of_neighbours(displacement, i, j).reshape(n, NEIGHBOURS, 2)
+            down = _weights(asked[..., 0], i, (True, False, True, False))
+            right = _weights(asked[..., 1], j, (True, True, False, False))
+            part = jax.lax.slice_in_dim(windows, QUADRANT * i, QUADRANT * i + SPAN, axis=1)
+            part = jax.lax.slice_in_dim(part, QUADRANT * j, QUADRANT * j + SPAN, axis=2)
+            lines = jnp.matmul(down.reshape(n, NEIGHBOURS * QUADRANT, SPAN), part.reshape(n, SPAN, SPAN * c))
+            lines = lines.reshape(n, NEIGHBOURS, QUADRANT, SPAN, c).swapaxes(2, 3)
+            lines = lines.reshape(n, NEIGHBOURS * SPAN, QUADRANT * c)
+            quarter = jnp.matmul(right.swapaxes(1, 2).reshape(n, QUADRANT, NEIGHBOURS * SPAN), lines)
+            quarters.append(quarter.reshape(n, QUADRANT, QUADRANT, c).swapaxes(1, 2))
+    upper, lower = (jnp.concatenate(quarters[2 * i : 2 * i + 2], axis=2) for i in range(2))
+    blocks = jnp.concatenate([upper, lower], axis=1).reshape(b * rows, columns, SIDE, SIDE * c)
+    return blocks.swapaxes(1, 2).reshape(b, height, width, c)
 
 
-def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64*c"]:
+def displace_macs(blocks: int, channels: int) -> int:
+    """Multiply-accumulates of `displace` on so many blocks of 32x32."""
+    lines = NEIGHBOURS * QUADRANT * SPAN * SPAN
+    columns = QUADRANT * NEIGHBOURS * SPAN * QUADRANT
+    return blocks * (SIDE // QUADRANT) ** 2 * channels * (lines + columns)
+
+
+def find_macs(blocks: int) -> int:
+    """Multiply-accumulates of `find_displacements` on so many blocks of 32x32: squares of differences are one each."""
+    return blocks * (REACH + 1) ** 2 * (SIDE // 2) ** 2 + (REFINEMENTS + 1) * displace_macs(blocks, 1)
+
+
+def _of_neighbours(displacement: Float[Array, "b h w 2"], i: int, j: int) -> Float[Array, "b h w 4 2"]:
+    """For quarter (i, j) of each block: its own displacement, the one above or below, the one beside it, and across."""
+
+    def beside(x: Array, axis: int, after: int) -> Array:
+        count = x.shape[axis]
+        edge = jax.lax.slice_in_dim(x, after * (count - 1), after * (count - 1) + 1, axis=axis)
+        rest = jax.lax.slice_in_dim(x, after, count - 1 + after, axis=axis)
+        return jax.lax.concatenate([rest, edge] if after else [edge, rest], axis)
+
+    vertical = beside(displacement, 1, i)
+    return jnp.stack([displacement, vertical, beside(displacement, 2, j), beside(vertical, 2, j)], axis=-2)
+
+
+def _weights(displacement: Float[Array, "n 4"], half: int, own: tuple[bool, ...]) -> Float[Array, "n 4 16 48"]:
+    """Weights along one axis: of each line of the first or second half of blocks, over those that it can attend to.
+
+    `own` are the displacements that are the block's own along this axis: together with the others they weigh 1.
+    """
+    line = jnp.arange(QUADRANT, dtype=jnp.float32)
+    from_edge = (line + 0.5 if half == 0 else QUADRANT - 0.5 - line) / SIDE
+    share = jnp.where(jnp.asarray(own)[:, None], 0.5 + from_edge, 0.5 - from_edge)
+    distance = jnp.arange(SPAN, dtype=jnp.float32) - (line[:, None] + REACH) - displacement[..., None, None]
+    return share[..., None] * jnp.maximum(1.0 - jnp.abs(distance), 0.0)
+
+
+def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:
     """Windows of 32x32 pixels with REACH around them, which is half a window: each is two neighbours joined."""
     b, height, width, c = picture.shape
-    side = WINDOW * BLOCK
     for axis in (1, 2):
         last = picture.shape[axis] - 1
         before, after = (jax.lax.slice_in_dim(picture, at, at + 1, axis=axis) for at in (0, last))
         picture = jax.lax.concatenate([*[before] * REACH, picture, *[after] * REACH], axis)
-    rows, columns = height // side, width // side
-    x = picture.reshape(b, rows + 1, side, (width + 2 * REACH) * c)
-    x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2).reshape(b * rows, 2 * side, columns + 1, side * c)
+    rows, columns = height // SIDE, width // SIDE
+    x = picture.reshape(b, rows + 1, SIDE, (width + 2 * REACH) * c)
+    x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2).reshape(b * rows, 2 * SIDE, columns + 1, SIDE * c)
     x = jnp.concatenate([x[:, :, :-1], x[:, :, 1:]], axis=3)
-    return x.swapaxes(1, 2).reshape(b * rows * columns, 2 * side, 2 * side * c)
-
-
-def _by_window(x: Float[Array, "b h w"]) -> Float[Array, "n 4 4"]:
-    b, h, w = x.shape
-    rows, columns = h // WINDOW, w // WINDOW
-    x = x.reshape(b * rows, WINDOW, columns, WINDOW).transpose(0, 2, 1, 3)
-    return x.reshape(b * rows * columns, WINDOW, WINDOW)
-
-
-def _weights(displacement: Float[Array, "*n"]) -> Float[Array, "*n 8 40"]:
-    """Weights along one axis: of each of a block's lines, over the lines that the block can attend to."""
-    own = jnp.arange(BLOCK, dtype=jnp.float32)[:, None] + REACH
-    distance = jnp.arange(SPAN, dtype=jnp.float32) - own - displacement[..., None, None]
-    return jnp.maximum(1.0 - jnp.abs(distance), 0.0)
+    return x.swapaxes(1, 2).reshape(b * rows * columns, 2 * SIDE, 2 * SIDE, c)
 
 
 def find_displacements(
-    picture: Float[Array, "b 8*h 8*w 3"], reference: Float[Array, "b 8*h 8*w 3"], refinements: int = 2
-) -> tuple[Float[Array, "b h w 2"], Float[Array, "b h w 1"]]:
-    """Where each block of 8x8 pixels of a picture lies in the reference: for an encoder. No gradient passes through.
+    picture: Float[Array, "b 32*h 32*w 3"], reference: Float[Array, "b 32*h 32*w 3"], refinements: int = REFINEMENTS
+) -> Float[Array, "b h w 2"]:
+    """Where each block of 32x32 pixels of a picture lies in the reference: for an encoder. No gradient passes through.
 
-    All displacements of whole two pixels within REACH are compared on halves of the size, over blocks with their
-    neighbours, and a parabola tells what lies between; then steps of Lucas and Kanade (1981) refine the best one.
+    All displacements of whole two pixels within REACH are compared on halves of the size, and a parabola tells what
+    lies between; then steps of Lucas and Kanade (1981) refine the best one. It is 0 where that is as good.
 
     Args:
-      picture, reference: in [-1, 1]; h and w are multiples of 4.
+      picture, reference: in [-1, 1].
       refinements: steps.
 
     Returns:
-      displacements (down, right), in pixels, and by how much they lower the mean squared error of a block.
+      displacements (down, right), in pixels.
     """
     x, ref = jax.lax.stop_gradient((jnp.mean(picture, -1), jnp.mean(reference, -1)))
-    coarse, still = _search_halves(x, ref)
+    coarse = _search_halves(x, ref)
     found = coarse
     for _ in range(refinements):
         found = found + _refinement(x, _at(ref, found))
         found = jnp.clip(found, coarse - 2.5, coarse + 2.5)
         found = jnp.clip(found, 1.0 - REACH, REACH - 1.0)
-    left = _with_neighbours(_block_means(jnp.square(x - _at(ref, found)), BLOCK))
-    return jax.lax.stop_gradient((found, jnp.maximum(still - left, 0.0)[..., None]))
+    moved, still = (_block_means(jnp.square(x - y), SIDE) for y in (_at(ref, found), ref))
+    return jax.lax.stop_gradient(jnp.where((moved < still)[..., None], found, 0.0))
 
 
-def _search_halves(
-    x: Float[Array, "b y x"], ref: Float[Array, "b y x"]
-) -> tuple[Float[Array, "b h w 2"], Float[Array, "b h w"]]:
-    """The best displacement of whole two pixels, and the squared error without one."""
+def _search_halves(x: Float[Array, "b y x"], ref: Float[Array, "b y x"]) -> Float[Array, "b h w 2"]:
+    """The best displacement of whole two pixels, and what a parabola adds to it."""
     x, ref = _block_means(x, 2), _block_means(ref, 2)
     b, height, width = x.shape
     reach = REACH // 2
@@ -133,13 +160,13 @@ def _search_halves(
 
     def cost(shift: Array) -> Array:
         moved = jax.lax.dynamic_slice(around, (0, reach + shift[0], reach + shift[1]), (b, height, width))
-        error = _with_neighbours(_block_means(jnp.square(x - moved), BLOCK // 2))
+        error = _block_means(jnp.square(x - moved), SIDE // 2)
         return error + DISTANCE_COST * 2.0 * jnp.sum(jnp.abs(shift))
 
     costs = jax.lax.map(cost, shifts, batch_size=len(steps))
     best = jnp.argmin(costs, axis=0)
     between = [_vertex(costs, best, at) for at in (len(steps), 1)]
-    return 2.0 * (shifts[best] + jnp.stack(between, axis=-1)), costs[len(shifts) // 2]
+    return 2.0 * (shifts[best] + jnp.stack(between, axis=-1))
 
 
 def _vertex(costs: Float[Array, "n b h w"], best: Int[Array, "b h w"], step: int) -> Float[Array, "b h w"]:
@@ -156,13 +183,13 @@ def _vertex(costs: Float[Array, "n b h w"], best: Int[Array, "b h w"], step: int
 
 
 def _refinement(x: Float[Array, "b y x"], moved: Float[Array, "b y x"]) -> Float[Array, "b h w 2"]:
-    """One step towards the displacement that makes `moved` x: least squares over a block with its neighbours."""
+    """One step towards the displacement that makes `moved` x: least squares over a block."""
     around = jnp.pad(moved, ((0, 0), (1, 1), (1, 1)), mode="edge")
     down = 0.5 * (around[:, 2:, 1:-1] - around[:, :-2, 1:-1])
     right = 0.5 * (around[:, 1:-1, 2:] - around[:, 1:-1, :-2])
 
     def over_blocks(a: Array, b: Array) -> Array:
-        return _with_neighbours(_block_means(a * b, BLOCK))
+        return _block_means(a * b, SIDE)
 
     dd, rr = over_blocks(down, down) + FLATNESS, over_blocks(right, right) + FLATNESS
     dr, de, re = over_blocks(down, right), over_blocks(down, x - moved), over_blocks(right, x - moved)
@@ -177,10 +204,3 @@ def _at(ref: Float[Array, "b y x"], displacement: Float[Array, "b h w 2"]) -> Fl
 def _block_means(x: Float[Array, "b y x"], side: int) -> Float[Array, "b h w"]:
     b, height, width = x.shape
     return jnp.mean(x.reshape(b, height // side, side, width // side, side), axis=(2, 4))
-
-
-def _with_neighbours(x: Float[Array, "b h w"]) -> Float[Array, "b h w"]:
-    """Each block's value with those around it: a binomial mean of 3x3."""
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    x = 0.25 * x[:, :-2] + 0.5 * x[:, 1:-1] + 0.25 * x[:, 2:]
-    return 0.25 * x[:, :, :-2] + 0.5 * x[:, :, 1:-1] + 0.25 * x[:, :, 2:]

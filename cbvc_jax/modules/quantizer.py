@@ -11,6 +11,9 @@
 Stages work at 1/16, 1/32 and 1/64 of the frame size. A stage has two groups: z is split in 2 x d channels, each
 searched in a codebook of its own. Codebooks are not parameters of these modules: they are passed in, so that keyframes
 and every rate of predicted frames bring their own to the same networks.
+
+Where frames send displacements, these are the first codebook of stage 2, and the networks know nothing of them: they
+are searched before (`search_pointers`), and what the networks see of that group is 0.
 """
 
 from __future__ import annotations
@@ -23,9 +26,18 @@ from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import GROUPS, STAGE_STRIDES
 from cbvc_jax.modules.blocks import AttentionBlock, Chain, Conv3, ResidualBlock, ResidualDown, ResidualUp
-from cbvc_jax.modules.compact import CompactStack, KindAffine, Pointwise
-from cbvc_jax.modules.search import IndexCosts, fill_grid, look_up, rated_search, search, straight_through
-from cbvc_jax.presets import KEYFRAME, Preset
+from cbvc_jax.modules.compact import CompactBlock, CompactStack, KindAffine, Pointwise
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.search import (
+    IndexCosts,
+    costs_of_groups,
+    fill_grid,
+    look_up,
+    rated_search,
+    search,
+    straight_through,
+)
+from cbvc_jax.presets import Preset
 
 STAGES = len(STAGE_STRIDES)
 Codebooks = tuple[Float[Array, "g k d"], ...]
@@ -46,23 +58,65 @@ class StageCode(NamedTuple):
     codewords: Float[Array, "b h w g d"]
 
 
+def search_pointers(
+    z: Float[Array, "b h w 1 d"],
+    codebooks: Codebooks,
+    grids: Grids | None = None,
+    quantised_stages: int | Int[Array, ""] = STAGES,
+    costs: list[IndexCosts] | None = None,
+) -> StageCode:
+    """Displacements as the codewords of their group. Arguments as those of `VectorQuantizer.encode`."""
+    return _search_stage(
+        z, POINTING_STAGE, slice(POINTING_GROUP, POINTING_GROUP + 1), codebooks, grids, quantised_stages, costs
+    )
+
+
+def _search_stage(
+    z: Float[Array, "b h w g d"],
+    stage: int,
+    groups: slice,
+    codebooks: Codebooks,
+    grids: Grids | None,
+    quantised_stages: int | Int[Array, ""],
+    costs: list[IndexCosts] | None,
+) -> StageCode:
+    """Codes of some groups of one stage."""
+    codebook = codebooks[stage][groups]
+    indices = search(z, codebook) if costs is None else rated_search(z, codebook, costs_of_groups(costs[stage], groups))
+    if grids is not None:
+        indices = fill_grid(indices, *grids[stage])
+    # A traced number of stages: one compiled program serves warm-up and training alike.
+    quantised = jnp.where(stage < quantised_stages, look_up(indices, codebook), z)
+    return StageCode(z, indices, straight_through(z, quantised))
+
+
 class VectorQuantizer(nn.Module):
-    """Latents <-> codewords of three stages. Heads are shared by keyframes and predicted frames of every rate."""
+    """Latents <-> codewords of three stages. Heads are shared by frames of all `kinds`.
+
+    Attributes:
+      preset: what it is built of.
+      kinds: of frames: "key", rates, or both.
+      floor: of its normalisations.
+      points: its frames send displacements.
+    """
 
     preset: Preset
+    kinds: tuple[str, ...]
+    floor: float = CompactBlock.floor
+    points: bool = False
 
     def setup(self):
-        heads = _compact_heads(self.preset) if self.preset.blocks == "compact" else _conv_heads(self.preset)
+        compact = self.preset.blocks == "compact"
+        heads = _compact_heads(self.preset, self.floor) if compact else _conv_heads(self.preset)
         self.stage_encoders = heads["stage_encoder"]
         self.quantize_heads = heads["quantize"]
         self.latent_heads = heads["latent"]
         self.dequantize_heads = heads["dequantize"]
         self.side_heads = heads["side"]
         self.restore_heads = heads["restore"]
-        if self.preset.blocks == "compact":
-            kinds = (KEYFRAME, *self.preset.rates)
-            self.encode_affines = [KindAffine(kinds) for _ in range(STAGES)]
-            self.decode_affines = [KindAffine(kinds) for _ in range(STAGES)]
+        if compact:
+            self.encode_affines = [KindAffine(self.kinds) for _ in range(STAGES)]
+            self.decode_affines = [KindAffine(self.kinds) for _ in range(STAGES)]
 
     def encode(
         self,
@@ -72,16 +126,18 @@ class VectorQuantizer(nn.Module):
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
         costs: list[IndexCosts] | None = None,
+        pointers: StageCode | None = None,
     ) -> list[StageCode]:
         """Codes of the three stages.
 
         Args:
           y: latents, or context latents of a predicted frame; sides divisible by 8.
           codebooks: one of [2, K, d] a stage.
-          kind: "key" or the name of a rate.
+          kind: one of `kinds`.
           grids: (rows, columns) that are sent, a stage; indices outside repeat their nearest neighbour inside.
           quantised_stages: stages after these pass z on as it is: for warming up and for starting codebooks.
           costs: of each stage's indices, to weigh against distance.
+          pointers: what `search_pointers` found, where frames send displacements.
         """
         codes = []
         u = y
@@ -90,22 +146,31 @@ class VectorQuantizer(nn.Module):
             if self.preset.blocks == "compact":
                 z_stage = self.encode_affines[s](z_stage, kind)
             z = _split_groups(self.quantize_heads[s](z_stage))
-            indices = search(z, codebooks[s]) if costs is None else rated_search(z, codebooks[s], costs[s])
-            if grids is not None:
-                indices = fill_grid(indices, *grids[s])
-            # A traced number of stages: one compiled program serves warm-up and training alike.
-            quantised = jnp.where(s < quantised_stages, look_up(indices, codebooks[s]), z)
-            codewords = straight_through(z, quantised)
-            codes.append(StageCode(z, indices, codewords))
+            own = slice(0 if pointers is None or s != POINTING_STAGE else POINTING_GROUP + 1, GROUPS)
+            code = _search_stage(z[..., own, :], s, own, codebooks, grids, quantised_stages, costs)
+            if own.start and pointers is not None:
+                code = StageCode(
+                    jnp.concatenate([pointers.z, code.z], axis=-2),
+                    jnp.concatenate([pointers.indices, code.indices], axis=-1),
+                    jnp.concatenate([pointers.codewords, code.codewords], axis=-2),
+                )
+            codes.append(code)
             if s < STAGES - 1:
-                u = self.latent_heads[s](z_stage) - _merge_groups(codewords)
+                u = self.latent_heads[s](z_stage) - _merge_groups(self._seen(code.codewords, s))
         return codes
+
+    def _seen(self, codewords: Float[Array, "b h w g d"], stage: int) -> Float[Array, "b h w g d"]:
+        """The codewords of a stage, with 0 for those that are displacements."""
+        if not self.points or stage != POINTING_STAGE:
+            return codewords
+        pointers, own = jnp.split(codewords, [POINTING_GROUP + 1], axis=-2)
+        return jnp.concatenate([jnp.zeros_like(pointers), own], axis=-2)
 
     def decode(self, codewords: list[Float[Array, "b h w g d"]], kind: str) -> Float[Array, "b h w c"]:
         """Quantised latents from the codewords of the three stages, from the coarsest to the finest."""
         restored = None
         for s in reversed(range(STAGES)):
-            u = self.dequantize_heads[s](_merge_groups(codewords[s]))
+            u = self.dequantize_heads[s](_merge_groups(self._seen(codewords[s], s)))
             if restored is not None:
                 u = u + self.side_heads[s](restored)
             if self.preset.blocks == "compact":
@@ -147,19 +212,22 @@ def _conv_heads(p: Preset) -> dict[str, list[nn.Module]]:
     }
 
 
-def _compact_heads(p: Preset) -> dict[str, list[nn.Module]]:
+def _compact_heads(p: Preset, floor: float) -> dict[str, list[nn.Module]]:
     """Heads of the small members: blocks where a stage starts and where it is restored, plain products elsewhere."""
     c, depth = p.stage_channels, p.quantizer_depth
     to_search = GROUPS * p.codeword_dim
     inner = range(STAGES - 1)
+
+    def stack(depth: int, features: int | None = None, **options):
+        return CompactStack(depth, c, features, floor=floor, **options)
+
     return {
-        "stage_encoder": [CompactStack(depth + (s > 0), c, down=2) for s in range(STAGES)],
-        "quantize": [CompactStack(1, c, to_search) for _ in range(STAGES)],
+        "stage_encoder": [stack(depth + (s > 0), down=2) for s in range(STAGES)],
+        "quantize": [stack(1, to_search) for _ in range(STAGES)],
         "latent": [Pointwise(to_search) for _ in inner],
-        "dequantize": [CompactStack(1, c) for _ in range(STAGES)],
+        "dequantize": [stack(1) for _ in range(STAGES)],
         "side": [Pointwise(c) for _ in inner],
         "restore": [
-            CompactStack(depth + (s > 0), c, p.latent_channels if s == 0 else c, up=2, small_output=True)
-            for s in range(STAGES)
+            stack(depth + (s > 0), p.inner_channels if s == 0 else c, up=2, small_output=True) for s in range(STAGES)
         ],
     }

@@ -138,6 +138,12 @@ def cost_of(indices: Int[Array, "b h w g"], costs: IndexCosts) -> Float[Array, "
     return jnp.where(indices == costs.repeats.previous, costs.repeats.of_repeat, cost + costs.repeats.of_change)
 
 
+def costs_of_groups(costs: IndexCosts, groups: slice) -> IndexCosts:
+    """The costs of some groups alone."""
+    repeats = costs.repeats and Repeats(*(c[..., groups] for c in costs.repeats))
+    return IndexCosts(costs.of_index[..., groups, :], repeats)
+
+
 def _index_costs(indices: Int[Array, "b h w g"], of_index: Float[Array, "*b g k"]) -> Float[Array, "b h w g"]:
     if of_index.ndim == 2:
         return look_up(indices, of_index[..., None])[..., 0]

@@ -1,4 +1,8 @@
-"""Image encoder E and image decoder D: frames <-> latents at 1/8 of the frame size (section 3.1, figure 6)."""
+"""Image encoder E and image decoder D: frames <-> latents at 1/8 of the frame size (section 3.1, figure 6).
+
+Where latents are pictures, they are blocks of 8x8 pixels, and networks of the same layers stand between them and the
+quantiser of keyframes.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
-from cbvc_jax.modules.blocks import AttentionBlock, Conv3, ResidualBlock, ResidualDown, ResidualUp, pixel_shuffle
+from cbvc_jax.geometry import LATENT_STRIDE
+from cbvc_jax.modules.blocks import (
+    AttentionBlock,
+    Conv3,
+    ResidualBlock,
+    ResidualDown,
+    ResidualUp,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 from cbvc_jax.modules.compact import CompactStack, LappedOutput
 from cbvc_jax.presets import Preset
 
@@ -20,6 +33,8 @@ class Encoder(nn.Module):
     def __call__(self, x: Float[Array, "b 8*h 8*w 3"]) -> Float[Array, "b h w c"]:
         p, c = self.preset, self.preset.latent_channels
         x = 2.0 * x - 1.0
+        if p.displaces:
+            return pixel_unshuffle(x, LATENT_STRIDE)
         if p.blocks == "compact":
             return CompactStack(p.encoder_depth, c, down=8, name="stack")(x)
         x = Conv3(c, stride=2, name="stem")(x)
@@ -39,7 +54,9 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, y: Float[Array, "b h w c"]) -> Float[Array, "b 8*h 8*w 3"]:
         p = self.preset
-        if p.blocks == "compact":
+        if p.displaces:
+            x = pixel_shuffle(y, LATENT_STRIDE)
+        elif p.blocks == "compact":
             x = CompactStack(p.decoder_depth, p.latent_channels, name="stack")(y)
             x = LappedOutput(3, up=8, name="output")(x)
         else:
@@ -62,6 +79,27 @@ class Decoder(nn.Module):
         x = ResidualUp(32, name="up_2")(x)
         x = Conv3(32, name="half")(x)
         return pixel_shuffle(Conv3(12, name="output")(x), 2)
+
+
+class KeyEncoder(nn.Module):
+    """What the quantiser of keyframes sees of latents that are pictures."""
+
+    preset: Preset
+
+    @nn.compact
+    def __call__(self, y: Float[Array, "b h w c"]) -> Float[Array, "b h w i"]:
+        return CompactStack(self.preset.encoder_depth, self.preset.inner_channels, name="stack")(y)
+
+
+class KeyDecoder(nn.Module):
+    """Latents that are pictures, of what the quantiser of keyframes restored."""
+
+    preset: Preset
+
+    @nn.compact
+    def __call__(self, u: Float[Array, "b h w i"]) -> Float[Array, "b h w c"]:
+        u = CompactStack(self.preset.decoder_depth, self.preset.inner_channels, name="stack")(u)
+        return pixel_unshuffle(LappedOutput(3, up=LATENT_STRIDE, name="output")(u), LATENT_STRIDE)
 
 
 def to_unit(frames: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:

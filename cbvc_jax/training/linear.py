@@ -28,15 +28,13 @@ from cbvc_jax.codec import Encoder
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.clips import find_clips
 from cbvc_jax.evaluation.metrics import psnr_rgb
-from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE, STAGE_STRIDES
+from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, STAGE_STRIDES
 from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle
-from cbvc_jax.modules.displacement import displace, find_displacements
+from cbvc_jax.modules.displacement import POINTING_STAGE, SIDE, displace, find_displacements
 from cbvc_jax.modules.search import search_group
 from cbvc_jax.training.codebooks import kmeans
 from cbvc_jax.weights import Model, load_model
 
-POINTING = 1
-"""Stage whose first codebook holds displacements: blocks of 32x32 pixels."""
 SAMPLES = 80_000
 """Vectors that a codebook and principal components are learned from, at the most."""
 ITERATIONS = 4
@@ -134,7 +132,7 @@ def learn(footage: Footage, sizes: Sequence[int], dim: int) -> LinearCodec:
     """Codebooks of `sizes`, one a stage, with codewords of length `dim`."""
     found: list[np.ndarray] = []
     run(footage, LinearCodec(None, []), seen=lambda d, _: found.append(d))
-    displacements = _codebook(np.concatenate(found).reshape(-1, 2), sizes[POINTING])
+    displacements = _codebook(np.concatenate(found).reshape(-1, 2), sizes[POINTING_STAGE])
     codec = LinearCodec(displacements, [])
     for _ in range(2):
         left: list[Pictures] = []
@@ -148,7 +146,7 @@ def _learn_stages(residual: Pictures, sizes: Sequence[int], dim: int) -> list[St
     for s, (side, size) in enumerate(zip(STAGE_STRIDES, sizes, strict=True)):
         vectors = _blocks(residual, side)
         vectors = vectors[np.random.default_rng(s).permutation(len(vectors))[:SAMPLES]]
-        groups = GROUPS - (s == POINTING)
+        groups = GROUPS - (s == POINTING_STAGE)
         dim = min(dim, vectors.shape[1] // groups)
         axes = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, : groups * dim].astype(np.float32)
         # Components take turns, so that groups are alike.
@@ -202,39 +200,16 @@ def run_model(model: Model, footage: Footage, rate: str, still: bool) -> list[fl
 
 def _moved(x: Pictures, before: Pictures, codec: LinearCodec) -> tuple[np.ndarray, Pictures]:
     """Displacements of blocks [n, rows, columns, 2], and the picture before as they displace it."""
-    found = np.asarray(_pointing(x, before))
+    found = np.asarray(_search(x, before))
     if codec.displacements is not None:
         nearest = search_group(jnp.asarray(found.reshape(-1, 2)), jnp.asarray(codec.displacements))
         found = codec.displacements[np.asarray(nearest)]
-        found = found.reshape(len(x), -1, x.shape[1] // STAGE_STRIDES[POINTING], 2)
+        found = found.reshape(len(x), -1, x.shape[1] // SIDE, 2)
     return found, np.asarray(_displaced(before, found))
 
 
-@jax.jit
-def _displaced(before, found):
-    """`before` as displacements of blocks of 32x32 move it."""
-    each = STAGE_STRIDES[POINTING] // LATENT_STRIDE
-    return displace(before, jnp.repeat(jnp.repeat(found, each, axis=1), each, axis=2))
-
-
-@jax.jit
-def _pointing(x, before):
-    """One displacement for each block of 32x32: of its parts the mean by what they gain, or none if that is better."""
-    each = STAGE_STRIDES[POINTING] // LATENT_STRIDE
-    found, gain = find_displacements(x, before)
-    n, rows, columns, _ = found.shape
-
-    def total(a):
-        return jnp.sum(a.reshape(n, rows // each, each, columns // each, each, -1), axis=(2, 4))
-
-    weight = gain + 1e-5
-    mean = jnp.round(4.0 * total(found * weight) / total(weight)) / 4.0
-
-    def error(picture):
-        parts = jnp.square(x - picture).reshape(n, rows, LATENT_STRIDE, columns, LATENT_STRIDE, 3)
-        return total(jnp.mean(parts, axis=(2, 4, 5))[..., None])
-
-    return jnp.where(error(_displaced(before, mean)) < error(before), mean, 0.0)
+_search = jax.jit(find_displacements)
+_displaced = jax.jit(displace)
 
 
 def _coded(residual: Pictures, stage: Stage) -> Pictures:

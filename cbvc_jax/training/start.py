@@ -12,6 +12,7 @@ import numpy as np
 from cbvc_jax.data.batches import ClipBatches
 from cbvc_jax.errors import ModelError
 from cbvc_jax.geometry import STAGE_STRIDES
+from cbvc_jax.model import quantizer_kinds
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.chunk import Schedule
@@ -19,7 +20,6 @@ from cbvc_jax.training.codebooks import kmeans, start_averages
 from cbvc_jax.training.sharding import Layout, single
 from cbvc_jax.training.state import Config, TrainState, config_preset, phases
 from cbvc_jax.training.step import make_probe
-from cbvc_jax.training.widen import widen
 from cbvc_jax.weights import Model, load_model
 
 START_BATCHES = 1 << 30
@@ -29,26 +29,26 @@ MAX_BATCHES = 200
 
 
 def start_from_model(state: TrainState, config: Config) -> TrainState:
-    """The state with the parameters and codebooks of the model that `config.init_from` names, widened if it is smaller.
+    """The state with the parameters and codebooks of the model that `config.init_from` names.
 
     Codewords count as used as the model's tables say, alike where it has none, until batches say otherwise.
 
     Raises:
-      ModelError: there is no such model, or it is of a preset that this one cannot begin as.
+      ModelError: there is no such model, or it is of another preset.
     """
     model, preset = _with_rates(load_model(config.init_from), config.rates), config_preset(config)
-    if model.preset == preset:
-        params, books = model.params, model.codebooks
-    else:
-        params, books = widen(jax.random.fold_in(np.asarray(state.rng), START_BATCHES), model, preset)
+    if model.preset != preset:
+        raise ModelError(
+            f"model '{model.name}' is of preset '{model.preset.name}', and '{preset.name}' as configured differs"
+        )
     phase = phases(config)[0]
     averages = {}
-    for kind, of_kind in books.items():
+    for kind, of_kind in model.codebooks.items():
         frames = phase.batch * (1 if kind == KEYFRAME else max(1, phase.frames - 1))
         vectors = [float(frames * (phase.crop // stride) ** 2) for stride in STAGE_STRIDES]
         usage = model.tables[kind] if model.tables else [None] * STAGES
         averages[kind] = tuple(start_averages(*stage) for stage in zip(of_kind, vectors, usage, strict=True))
-    return state.replace(params=params, codebooks=books, averages=averages)
+    return state.replace(params=model.params, codebooks=model.codebooks, averages=averages)
 
 
 def _with_rates(model: Model, rates: tuple[str, ...]) -> Model:
@@ -56,13 +56,16 @@ def _with_rates(model: Model, rates: tuple[str, ...]) -> Model:
     missing = [rate for rate in rates if rate not in model.preset.rates]
     if missing:
         raise ModelError(f"model '{model.name}' has no rate {', '.join(missing)}: training cannot start from it")
-    have, kinds = (KEYFRAME, *model.preset.rates), (KEYFRAME, *rates)
-    rows = np.array([have.index(kind) for kind in kinds])
-    params = jax.tree_util.tree_map_with_path(
-        lambda path, value: value[rows] if any("affines" in str(key) for key in path) else value, model.params
-    )
-    books = {kind: model.codebooks[kind] for kind in kinds}
-    return dataclasses.replace(model, preset=model.preset.with_rates(*rates), params=params, codebooks=books)
+    preset = model.preset.with_rates(*rates)
+    params = dict(model.params)
+    for network, have in quantizer_kinds(model.preset).items():
+        rows = np.array([have.index(kind) for kind in quantizer_kinds(preset)[network]])
+        params[network] = {
+            name: jax.tree.map(lambda value, rows=rows: value[rows], part) if "affines" in name else part
+            for name, part in params[network].items()
+        }
+    books = {kind: model.codebooks[kind] for kind in (KEYFRAME, *rates)}
+    return dataclasses.replace(model, preset=preset, params=params, codebooks=books)
 
 
 def start_codebooks(

@@ -11,7 +11,17 @@ import numpy as np
 
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import Conv3, ResidualBlock
-from cbvc_jax.modules.context import INITIAL_KEEP_LOGIT, CompactContextDecoder, CompactContextEncoder, ContextModule
+from cbvc_jax.modules.context import (
+    DISPLACED_KEEP_LOGIT,
+    INITIAL_KEEP_LOGIT,
+    POINTER_SCALE,
+    CompactContextDecoder,
+    CompactContextEncoder,
+    ContextModule,
+    Displacement,
+    ResidualDecoder,
+    ResidualEncoder,
+)
 from cbvc_jax.presets import get_preset
 
 from .weights import normal, random_params
@@ -106,3 +116,37 @@ def test_an_untrained_decoder_does_not_drift_away():
         y = run(params, nothing, y)
         sizes.append(float(np.sqrt(np.mean(np.square(y)))))
     assert sizes[199] < 1.05 * sizes[99] < 10.0
+
+
+SMALL = dataclasses.replace(get_preset("small"), width=16)
+
+
+def test_codewords_of_displacements_say_where_to_look_in_their_first_two_numbers():
+    y_ref, module = normal(1, 8, 8, 192), Displacement(codeword_dim=6)
+    pointers = np.zeros((1, 2, 2, 1, 6), np.float32)
+    pointers[..., :2] = POINTER_SCALE * np.float32([8, -16])
+    pointers[..., 2:] = normal(1, 2, 2, 1, 4)
+    displaced = jax.jit(lambda *a: module.apply({}, *a))(y_ref, pointers)
+    np.testing.assert_allclose(displaced[:, :-1, 2:], y_ref[:, 1:, :-2], atol=1e-5)
+    found = jax.jit(lambda *a: module.apply({}, *a, method="find"))(displaced, y_ref)
+    assert found.shape == pointers.shape
+    np.testing.assert_array_equal(found[..., 2:], 0.0)
+
+
+def test_the_residual_encoder_sees_the_difference_alone():
+    y, displaced, offset = normal(1, 4, 4, 192), normal(1, 4, 4, 192, seed=1), normal(1, 4, 4, 192, seed=2)
+    params = random_params(ResidualEncoder(SMALL), y, displaced)
+    run = jax.jit(ResidualEncoder(SMALL).apply)
+    one, other = (run({"params": params}, y + by, displaced + by) for by in (0.0, offset))
+    assert one.shape == (1, 4, 4, 16)
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_an_untrained_residual_decoder_repeats_the_displaced_reference():
+    u, displaced = normal(1, 8, 8, 16), normal(1, 8, 8, 192)
+    module = ResidualDecoder(SMALL)
+    params = jax.jit(module.init)(jax.random.key(0), u, displaced)
+    keep = 1.0 / (1.0 + np.exp(-DISPLACED_KEEP_LOGIT))
+    correction = jax.jit(module.apply)(params, 0.0 * u, displaced) - keep * displaced
+    assert np.sqrt(np.mean(np.square(correction))) < 0.3
+    assert float(np.abs(jax.jit(module.apply)(params, u, displaced) - keep * displaced).max()) > 0.01

@@ -24,6 +24,7 @@ SIZES = {
 }
 SMALL = dataclasses.replace(get_preset("tiny"), **SIZES)
 CONV = dataclasses.replace(get_preset("wca4"), **SIZES)
+KINDS = (KEYFRAME, "high", "low")
 
 
 @pytest.fixture(scope="module", params=[SMALL, CONV], ids=["compact", "conv"])
@@ -39,18 +40,18 @@ def quantizer(request):
     def both(m, y):
         return m.decode([c.codewords for c in m.encode(y, codebooks[KEYFRAME], KEYFRAME)], KEYFRAME)
 
-    return preset, {"params": random_params(VectorQuantizer(preset), y, method=both)}, codebooks, y
+    return preset, {"params": random_params(VectorQuantizer(preset, KINDS), y, method=both)}, codebooks, y
 
 
 def encode(quantizer, kind, *options):
     preset, variables, codebooks, y = quantizer
-    module = VectorQuantizer(preset)
+    module = VectorQuantizer(preset, KINDS)
     return jax.jit(lambda y: module.apply(variables, y, codebooks[kind], kind, *options, method="encode"))(y)
 
 
 def decode(quantizer, kind, words):
     preset, variables, _, _ = quantizer
-    return jax.jit(lambda words: VectorQuantizer(preset).apply(variables, words, kind, method="decode"))(words)
+    return jax.jit(lambda words: VectorQuantizer(preset, KINDS).apply(variables, words, kind, method="decode"))(words)
 
 
 @pytest.mark.parametrize("kind", [KEYFRAME, "low"])
@@ -61,7 +62,7 @@ def test_encoding_subtracts_codewords_stage_by_stage(quantizer, kind):
 
     @jax.jit
     def rebuilt(y, words):
-        bound = VectorQuantizer(preset).bind(variables)
+        bound = VectorQuantizer(preset, KINDS).bind(variables)
         u, inputs = y, []
         for s in range(STAGES):
             stage = bound.stage_encoders[s](u)
@@ -86,7 +87,7 @@ def test_decoding_adds_what_coarser_stages_restored(quantizer, kind):
 
     @jax.jit
     def rebuilt(words):
-        bound, restored = VectorQuantizer(preset).bind(variables), None
+        bound, restored = VectorQuantizer(preset, KINDS).bind(variables), None
         for s in (2, 1, 0):
             u = bound.dequantize_heads[s](words[s].reshape(*words[s].shape[:3], -1))
             if restored is not None:
@@ -136,7 +137,7 @@ def test_gradients_reach_the_first_layer(quantizer):
     preset, variables, codebooks, y = quantizer
     if preset.blocks == "conv":
         pytest.skip("the same searches; only compiling takes longer")
-    module = VectorQuantizer(preset)
+    module = VectorQuantizer(preset, KINDS)
 
     def loss(y):
         codes = module.apply(variables, y, codebooks[KEYFRAME], KEYFRAME, method="encode")
