@@ -116,8 +116,8 @@ class CodecModel(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """y_hat of a predicted frame from what the quantiser restored of it, and the displacements it has sent."""
         if self.preset.displaces:
-            pointers = codewords[POINTING_STAGE][..., POINTING_GROUP : POINTING_GROUP + 1, :]
-            y_ref = self.displacement(y_ref, pointers)
+            group = jax.lax.slice_in_dim(codewords[POINTING_STAGE], POINTING_GROUP, POINTING_GROUP + 1, axis=-2)
+            y_ref = self.displacement(y_ref, group)
         return self.context_decoder(u, y_ref)
 
     def decode(

@@ -89,7 +89,8 @@ class Displacement(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """y_ref with each block of 32x32 pixels from where its codeword points."""
         picture = pixel_shuffle(y_ref, LATENT_STRIDE)
-        return pixel_unshuffle(displace(picture, pointers[..., 0, :2] / POINTER_SCALE), LATENT_STRIDE)
+        where = jax.lax.slice_in_dim(pointers, 0, 2, axis=-1).squeeze(-2) / POINTER_SCALE
+        return pixel_unshuffle(displace(picture, where), LATENT_STRIDE)
 
     def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Float[Array, "b h4 w4 1 d"]:
         """What the codewords should be, for an encoder. No gradient passes through."""

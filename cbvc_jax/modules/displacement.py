@@ -58,8 +58,9 @@ def displace(
     for i in range(2):
         for j in range(2):
             asked = _of_neighbours(displacement, i, j).reshape(n, NEIGHBOURS, 2)
-            down = _weights(asked[..., 0], i, (True, False, True, False))
-            right = _weights(asked[..., 1], j, (True, True, False, False))
+            down, right = (jax.lax.index_in_dim(asked, axis, axis=-1, keepdims=False) for axis in range(2))
+            down = _weights(down, i, (True, False, True, False))
+            right = _weights(right, j, (True, True, False, False))
             part = jax.lax.slice_in_dim(windows, QUADRANT * i, QUADRANT * i + SPAN, axis=1)
             part = jax.lax.slice_in_dim(part, QUADRANT * j, QUADRANT * j + SPAN, axis=2)
             lines = jnp.matmul(down.reshape(n, NEIGHBOURS * QUADRANT, SPAN), part.reshape(n, SPAN, SPAN * c))
@@ -118,9 +119,16 @@ def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:
         picture = jax.lax.concatenate([*[before] * REACH, picture, *[after] * REACH], axis)
     rows, columns = height // SIDE, width // SIDE
     x = picture.reshape(b, rows + 1, SIDE, (width + 2 * REACH) * c)
-    x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2).reshape(b * rows, 2 * SIDE, columns + 1, SIDE * c)
-    x = jnp.concatenate([x[:, :, :-1], x[:, :, 1:]], axis=3)
+    x = _with_next(x, 1, 2).reshape(b * rows, 2 * SIDE, columns + 1, SIDE * c)
+    x = _with_next(x, 2, 3)
     return x.swapaxes(1, 2).reshape(b * rows * columns, 2 * SIDE, 2 * SIDE, c)
+
+
+def _with_next(x: Array, axis: int, along: int) -> Array:
+    """Every item of an axis and the next one, joined along another: one item fewer."""
+    # Plain indexing becomes a gather when an export's sizes are symbols.
+    count = x.shape[axis] - 1
+    return jnp.concatenate([jax.lax.slice_in_dim(x, i, count + i, axis=axis) for i in range(2)], axis=along)
 
 
 def find_displacements(
