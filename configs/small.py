@@ -13,12 +13,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"'{variant}' is no variant of small; there is: priced")
     config = tiny.get_config("priced" if variant else "longer")
     config.preset = "small"
+    config.fading = 0.0
     config.codebook.start_vectors = 12
     if not variant:
         config.init_from = "models/small-begin"
         config.lr, config.lr_warmup, config.lr_decay, config.final_lr_ratio = 3e-4, 50, 0.7, 0.4
         config.reference_gradient, config.max_norm = 0.5, 4.0
         config.codebook.decay = 0.99
-        config.fading = 0.0
         config.phases.gops.update({"steps": 1000, "predicted_warmup": 1})
     return config
