@@ -2,7 +2,8 @@
 
     averages.count --> share of each codeword --> bits --x price x spread of the codewords--> IndexCosts --> search
 
-The counts are those of the global batch, which every device has: so are the costs.
+The counts are those of the global batch, which every device has: so are the costs. Displacements have no price: how
+far one is from another says little of the error that it makes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from jaxtyping import Array, Float
 
 from cbvc_jax.bitstream.rans import SCALE_BITS
 from cbvc_jax.model import CodebookSet
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.search import IndexCosts
-from cbvc_jax.presets import KEYFRAME
+from cbvc_jax.presets import KEYFRAME, get_preset
 from cbvc_jax.training.codebooks import CodebookAverages
 from cbvc_jax.training.state import Config, TrainState
 
@@ -52,17 +54,23 @@ def index_costs(
     share: Float[Array, ""] | float = 1.0,
 ) -> Costs:
     """Costs of the indices, at `share` of the price, of every kind of frame that has one. The others have none."""
-    return {
-        kind: [_stage_costs(book, mean.count, share * price) for book, mean in zip(books, averages[kind], strict=True)]
-        for kind, books in codebooks.items()
-        if (price := price_of(config, kind))
-    }
+    found: Costs = {}
+    for kind, books in codebooks.items():
+        if price := price_of(config, kind):
+            free = kind != KEYFRAME and get_preset(config.preset).displaces
+            found[kind] = [
+                _stage_costs(book, mean.count, share * price, free=free and s == POINTING_STAGE)
+                for s, (book, mean) in enumerate(zip(books, averages[kind], strict=True))
+            ]
+    return found
 
 
 def _stage_costs(
-    codebook: Float[Array, "g k d"], count: Float[Array, "g k"], price: Float[Array, ""] | float
+    codebook: Float[Array, "g k d"], count: Float[Array, "g k"], price: Float[Array, ""] | float, *, free: bool
 ) -> IndexCosts:
-    return IndexCosts(price * spread(codebook, count)[:, None] * index_bits(count))
+    """`free`: the stage has displacements, which cost nothing."""
+    costs = price * spread(codebook, count)[:, None] * index_bits(count)
+    return IndexCosts(costs.at[POINTING_GROUP].set(0.0) if free else costs)
 
 
 def index_bits(count: Float[Array, "g k"]) -> Float[Array, "g k"]:

@@ -1,8 +1,8 @@
 """Checks a decoder against the conformance streams: `python -m tests.conformance.check [--backend NAME]`.
 
-    streams/NAME.cbv      a stream of the bundled model
+    streams/NAME.cbv      a stream of a bundled model
     streams/NAME.png      what it shows, frames one below the other; of large or many frames every N-th row and column
-    streams/streams.json  what each is an example of, the hash of its indices, the hash of every frame, N
+    streams/streams.json  what each is an example of, its model, the hash of its indices, the hash of every frame, N
 
 Indices must be equal. Values of frames may differ by one level, few of them do: where a rounding went the other way. A
 frame whose hash agrees is equal bit for bit, which no decoder has to reach.

@@ -1,7 +1,7 @@
-"""Writes the conformance streams of the bundled model again: `python -m tests.conformance.write`.
+"""Writes the conformance streams of the bundled models again: `python -m tests.conformance.write [NAME...]`.
 
-They are made once for a model (`tests.conformance.check` says what they are): a decoder that no longer agrees with
-them is wrong, not they.
+All of them, or those that are named. They are made once for a model (`tests.conformance.check` says what they are): a
+decoder that no longer agrees with them is wrong, not they.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import dataclasses
 import io
 import itertools
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,22 @@ from PIL import Image
 import cbvc_jax
 from cbvc_jax.codec import Encoder, stream_header
 
-from .check import FOLDER, hash_of_frame, hash_of_indices, one_below_the_other
+from .check import FOLDER, hash_of_frame, hash_of_indices, load_facts, one_below_the_other
 
 CLIP = Path(cbvc_jax.__file__).parent / "assets" / "clip" / "city_cc0.mp4"
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One stream: what it is an example of, its size (width, height), how it is encoded, what its picture keeps."""
+    """One stream: what it is an example of, its size (width, height), how it is encoded, what its picture keeps, and
+    the bundled model that makes it."""
 
     shows: str
     size: tuple[int, int]
     options: dict[str, Any]
     frames: int = 6
     every: int = 1
+    model: str = "tiny"
 
 
 STREAMS = {
@@ -48,28 +52,39 @@ STREAMS = {
     "cut": Example("a cut, where a keyframe begins a GOP", (96, 64), {"rate": "low"}, frames=8, every=2),
     "long": Example("a GOP of 96", (80, 48), {"rate": "low", "gop": 96}, frames=98, every=4),
     "large": Example("1920x1024", (1920, 1024), {"rate": "low"}, frames=3, every=16),
+    "displaced": Example("blocks from elsewhere in the reference", (96, 64), {"rate": "high"}, model="small"),
+    "displaced-skipping": Example(
+        "the same, chosen by their bits, with skipped blocks",
+        (150, 70),
+        {"rate": "medium", "price": 500.0, "coding": "skipping"},
+        model="small",
+    ),
+    "displaced-long": Example(
+        "the same, a GOP of 64", (80, 48), {"rate": "low", "gop": 64}, frames=64, every=4, model="small"
+    ),
 }
 
 
-def main() -> None:
-    model = cbvc_jax.load_model()
+def main(names: Sequence[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
-    streams = {}
-    for name, example in STREAMS.items():
-        file = FOLDER / f"{name}.cbv"
+    streams = load_facts()["streams"] if names else {}
+    for name in names or STREAMS:
+        example, file = STREAMS[name], FOLDER / f"{name}.cbv"
+        model = cbvc_jax.load_model(example.model)
         file.write_bytes(_encoded(name, example, model))
         with file.open("rb") as stream:
             frames = [frame.rgb for frame in cbvc_jax.StreamDecoder(stream, model)]
         Image.fromarray(one_below_the_other(frames, example.every)).save(FOLDER / f"{name}.png", optimize=True)
         streams[name] = {
             "shows": example.shows,
+            "model": model.sha256.hex(),
             "width": example.size[0],
             "height": example.size[1],
             "every": example.every,
             "indices_sha256": hash_of_indices(file),
             "frames_sha256": [hash_of_frame(frame) for frame in frames],
         }
-    facts = {"model": model.sha256.hex(), "streams": streams}
+    facts = {"streams": {name: streams[name] for name in STREAMS}}
     (FOLDER / "streams.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
@@ -100,4 +115,4 @@ def _encoded(name: str, example: Example, model: cbvc_jax.Model) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -11,7 +13,9 @@ import pytest
 from cbvc_jax.bitstream import PayloadLayout, table_of_counts
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.modules import search as search_module
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.search import look_up, rated_search
+from cbvc_jax.presets import PRESETS
 from cbvc_jax.training import step as step_module
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.codebooks import CodebookAverages, start_averages, update_codebook, usage_and_perplexity
@@ -21,11 +25,12 @@ from cbvc_jax.training.start import start_from_model
 from cbvc_jax.training.state import empty_carry, init_state, phases
 from cbvc_jax.training.step import make_step
 from cbvc_jax.weights import load_model, save_model
+from tests.mini_preset import DISPLACING_MINI
 
 
-def config_of(price: float, key_price: float = 0.0):
+def config_of(price: float, key_price: float = 0.0, preset: str = "tiny"):
     codebook = {"price": price, "key_price": key_price, "restart_below": 0.2}
-    return ml_collections.FrozenConfigDict({"codebook": codebook})
+    return ml_collections.FrozenConfigDict({"codebook": codebook, "preset": preset})
 
 
 def toy(size: int, d: int = 3):
@@ -75,6 +80,17 @@ def test_the_search_takes_the_least_distance_and_bits(monkeypatch, size):
     nearest = ((z[..., None, :] - codebook) ** 2).sum(-1).argmin(-1)
     assert (found != nearest).any()
     assert (found == nearest).any()
+
+
+def test_displacements_cost_nothing(monkeypatch):
+    monkeypatch.setitem(PRESETS, DISPLACING_MINI.name, DISPLACING_MINI)
+    config = config_of(0.1, 0.1, DISPLACING_MINI.name)
+    codebook, averages = toy(8)
+    books = {kind: (codebook,) * 3 for kind in ("key", "high")}
+    costs = index_costs(config, books, {kind: (averages,) * 3 for kind in books})
+    for kind, s, group in itertools.product(books, range(3), range(2)):
+        free = (kind, s, group) == ("high", POINTING_STAGE, POINTING_GROUP)
+        assert np.any(costs[kind][s].of_index[group]) != free
 
 
 def test_costs_exist_only_for_kinds_with_a_price_and_cost_nothing_before_anything_is_counted():
