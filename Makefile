@@ -10,7 +10,7 @@ CLIPS ?=
 LARGE ?=
 RD := $(BIN)/cbvc rd --out docs/results
 CITE := $(BIN)/python -m cbvc_jax.evaluation.report.cite
-CITING := README.md cbvc_jax/assets/models/tiny/MODEL_CARD.md
+CITING := README.md $(wildcard cbvc_jax/assets/models/*/MODEL_CARD.md)
 METRICS := --metrics vmaf lpips_alex --lpips-every 13
 
 .PHONY: help demo crosscheck results test test-all check lint format clean
@@ -18,7 +18,7 @@ METRICS := --metrics vmaf lpips_alex --lpips-every 13
 help:
 	@echo "make demo      encode and decode the bundled clip; results in demo/"
 	@echo "make crosscheck  decode the bundled clip on every backend and compare; report in demo/crosscheck/"
-	@echo "make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'  measure the bundled model on your clips; docs/results and README anew"
+	@echo "make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'  measure the bundled models on your clips; docs/results and README anew"
 	@echo "make test      the quick tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make check     lint, format, types, import contracts, quick tests"
@@ -36,11 +36,11 @@ crosscheck: $(VENV)/.dev
 
 results: $(VENV)/.dev
 	@test -n "$(CLIPS)" || { echo "Which clips? make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'"; exit 2; }
-	$(RD) $(CLIPS) --dataset "small clips" --levels 30 60 90 $(METRICS)
-	$(RD) $(CLIPS) --dataset "small clips" --codings fixed --anchors
-	$(RD) $(CLIPS) --dataset "small clips" --rates --codings adaptive --levels 30 60 90 --anchors
-	test -z "$(LARGE)" || $(RD) $(LARGE) --dataset "720p and 1080p clips" --frames 32
-	$(RD) $(CLIP) --dataset bundled --pictures city_cc0 $(METRICS)
+	$(RD) $(CLIPS) --model tiny small --dataset "small clips" --levels 30 60 90 $(METRICS)
+	$(RD) $(CLIPS) --model tiny --dataset "small clips" --codings fixed --anchors
+	$(RD) $(CLIPS) --model tiny --dataset "small clips" --rates --codings adaptive --levels 30 60 90 --anchors
+	test -z "$(LARGE)" || $(RD) $(LARGE) --model tiny --dataset "720p and 1080p clips" --frames 32
+	$(RD) $(CLIP) --model tiny small --dataset bundled --pictures city_cc0 $(METRICS)
 	$(CITE) docs/results $(CITING)
 	$(BIN)/python examples/known_failures.py --output docs/known_failures.png
 

@@ -34,7 +34,7 @@ from cbvc_jax.presets import KEYFRAME, PRESETS, RATES, Preset
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "MODEL_CARD.md"
-DEFAULT_MODEL = "tiny"
+DEFAULT_MODEL = "small"
 MODEL_PATH_VARIABLE = "CBVC_MODELS"
 FORMAT = "cbvc-model-1"
 MAX_BYTES = 4 << 30

@@ -36,6 +36,7 @@ from cbvc_jax import (
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.evaluation.compare import Comparison, compare
 from cbvc_jax.presets import RATES
+from cbvc_jax.weights import DEFAULT_MODEL
 
 CLIP = Path(str(resources.files("cbvc_jax"))) / "assets" / "clip" / "city_cc0.mp4"
 GOP = 32
@@ -46,7 +47,7 @@ LABEL_HEIGHT = 28
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", choices=RATES, default="medium", help="codebooks of predicted frames")
-    parser.add_argument("--model", default="tiny", help="name or folder of the model")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or folder of the model")
     parser.add_argument("--input", type=Path, default=CLIP, help="another video")
     parser.add_argument("--frames", type=int, help="no more than this")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder of the results")

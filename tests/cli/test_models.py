@@ -24,7 +24,7 @@ def family(monkeypatch, tmp_path):
 def test_the_table_says_which_models_are_installed_and_which_is_used(cbvc):
     lines = cbvc("models").out.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["name", "mini"]
-    assert f"tiny {load_model().sha256.hex()[:12]} (used where --model names none)" in lines[-1]
+    assert f"small {load_model().sha256.hex()[:12]} (used where --model names none)" in lines[-1]
     assert lines[-1].endswith("broken damaged.")
 
 

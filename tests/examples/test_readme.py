@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_python_runs(tmp_path, moving, model_folder, monkeypatch, capsys):
-    shutil.copytree(model_folder, tmp_path / "models" / "tiny")
+    shutil.copytree(model_folder, tmp_path / "models" / "small")
     monkeypatch.setenv("CBVC_MODELS", str(tmp_path / "models"))
     monkeypatch.chdir(tmp_path)
     with create_video("in.mp4", VideoInfo(64, 48, Fraction(1, 25), Fraction(25))) as video:
