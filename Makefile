@@ -42,7 +42,8 @@ results: $(VENV)/.dev
 	test -z "$(LARGE)" || $(RD) $(LARGE) --model tiny --dataset "720p and 1080p clips" --frames 32
 	$(RD) $(CLIP) --model tiny small --dataset bundled --pictures city_cc0 $(METRICS)
 	$(CITE) docs/results $(CITING)
-	$(BIN)/python examples/known_failures.py --output docs/known_failures.png
+	$(BIN)/python examples/known_failures.py --model tiny --output docs/known_failures.png
+	$(BIN)/python examples/known_failures.py --model small --output docs/known_failures_small.png
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

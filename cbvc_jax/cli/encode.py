@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_RATE = "high"
 LONG_GOP = 128
 """Frames from one keyframe to the next, beyond which the user is told what may come of it."""
+FADING_MODELS = ("tiny",)
+"""Bundled models that were trained to let differences fade."""
 TOLERANCE = 0.03
 """A target missed by more than this share is told to the user."""
 
@@ -101,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
                 raise VideoError(f"{args.input} holds no frames; nothing was written")
         for text in video.notes:
             note(text)
-        if args.gop > LONG_GOP and coded > LONG_GOP and model.path not in bundled_models().values():
+        fades = model.path in (bundled_models().get(name) for name in FADING_MODELS)
+        if args.gop > LONG_GOP and coded > LONG_GOP and not fades:
             note(
                 f"over {LONG_GOP} and more frames without a keyframe, other machines may come to show other pictures "
                 "than this one does, if the model was not trained to let differences fade (python -m "
