@@ -130,8 +130,11 @@ class CodecModel(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """y_hat of one frame from its indices: look-up, then `restore`; y_ref itself where `skip` is not 0."""
         codewords = [look_up(i, codebook) for i, codebook in zip(indices, codebooks, strict=True)]
-        y_hat = self.restore(codewords, y_ref, kind)
-        return y_hat if skip is None or y_ref is None else keep_skipped(y_hat, y_ref, skip)
+        if skip is None or y_ref is None:
+            return self.restore(codewords, y_ref, kind)
+        if self.preset.displaces:
+            codewords[POINTING_STAGE] = hold_skipped(codewords[POINTING_STAGE], skip)
+        return keep_skipped(self.restore(codewords, y_ref, kind), y_ref, skip)
 
     def touch_all(self, x: Float[Array, "b 8*h 8*w 3"], codebooks: CodebookSet) -> Float[Array, "b 8*h 8*w 3"]:
         """Runs every module once, which is how parameters are made."""
@@ -157,6 +160,17 @@ def keep_skipped(
     side = y_hat.shape[1] // rows
     places = jnp.broadcast_to(skip[:, :, None, :, None], (batch, rows, side, columns, side))
     return jnp.where(places.reshape(*y_hat.shape[:3], 1) != 0, y_ref, y_hat)
+
+
+def hold_skipped(codewords: Float[Array, "b h4 w4 g d"], skip: Int[Array, "b h2 w2"]) -> Float[Array, "b h4 w4 g d"]:
+    """Codewords of the stage that displaces, with no displacement for blocks of 32x32 that are skipped whole.
+
+    Their indices were not sent, and what stands in for them must not have a say where blocks overlap.
+    """
+    b, h, w, groups, _ = codewords.shape
+    whole = jnp.min(skip.reshape(b, h, 2, w, 2), axis=(2, 4)) != 0
+    points = jnp.arange(groups) == POINTING_GROUP
+    return jnp.where((whole[..., None] & points)[..., None], 0.0, codewords)
 
 
 def init_codebooks(rng: Array, preset: Preset) -> CodebookSet:
