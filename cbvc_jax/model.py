@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE
+from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE, STAGE_STRIDES
 from cbvc_jax.modules.context import (
     FLOOR,
     CompactContextDecoder,
@@ -133,7 +133,7 @@ class CodecModel(nn.Module):
         if skip is None or y_ref is None:
             return self.restore(codewords, y_ref, kind)
         if self.preset.displaces:
-            codewords[POINTING_STAGE] = hold_skipped(codewords[POINTING_STAGE], skip)
+            codewords = hold_skipped(codewords, skip)
         return keep_skipped(self.restore(codewords, y_ref, kind), y_ref, skip)
 
     def touch_all(self, x: Float[Array, "b 8*h 8*w 3"], codebooks: CodebookSet) -> Float[Array, "b 8*h 8*w 3"]:
@@ -162,15 +162,20 @@ def keep_skipped(
     return jnp.where(places.reshape(*y_hat.shape[:3], 1) != 0, y_ref, y_hat)
 
 
-def hold_skipped(codewords: Float[Array, "b h4 w4 g d"], skip: Int[Array, "b h2 w2"]) -> Float[Array, "b h4 w4 g d"]:
-    """Codewords of the stage that displaces, with no displacement for blocks of 32x32 that are skipped whole.
+def hold_skipped(
+    codewords: list[Float[Array, "b h w g d"]], skip: Int[Array, "b h2 w2"]
+) -> list[Float[Array, "b h w g d"]]:
+    """Codewords with 0, no displacement and no residual, for blocks that are skipped whole.
 
-    Their indices were not sent, and what stands in for them must not have a say where blocks overlap.
+    Their indices were not sent, and what stands in for them must not have a say in the blocks around them.
     """
-    b, h, w, groups, _ = codewords.shape
-    whole = jnp.min(skip.reshape(b, h, 2, w, 2), axis=(2, 4)) != 0
-    points = jnp.arange(groups) == POINTING_GROUP
-    return jnp.where((whole[..., None] & points)[..., None], 0.0, codewords)
+    held = []
+    for codeword, stride in zip(codewords, STAGE_STRIDES, strict=True):
+        b, h, w = codeword.shape[:3]
+        side = stride // STAGE_STRIDES[0]
+        whole = jnp.min(skip.reshape(b, h, side, w, side), axis=(2, 4)) != 0
+        held.append(jnp.where(whole[..., None, None], 0.0, codeword))
+    return held
 
 
 def init_codebooks(rng: Array, preset: Preset) -> CodebookSet:
