@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from cbvc_jax.bitstream import StreamWriter
+from cbvc_jax.bitstream import StreamWriter, fill_skipped
 from cbvc_jax.codec import Encoder, stream_header
 from cbvc_jax.export.backends import BACKENDS, open_export
 from cbvc_jax.export.write import write_export
@@ -42,18 +42,23 @@ def displacing(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stream(displacing, moving) -> bytes:
-    """Four frames whose indices are random: each block is looked for elsewhere."""
+    """Four frames whose indices are random, so that each block is looked for elsewhere; some are skipped."""
     random, data = np.random.default_rng(1), io.BytesIO()
     encoder = Encoder(displacing, *SIZE, gop=4)
     info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25), Fraction(25))
-    with StreamWriter(data, stream_header(displacing, info, 4)) as writer:
+    with StreamWriter(data, stream_header(displacing, info, 4, "skipping")) as writer:
         for i, frame in enumerate(moving(4, *SIZE)):
             coded = encoder.push(frame, rate="high")
             sizes = DISPLACING_MINI.codebook_sizes("key" if coded.kind == "key" else coded.rate)
             indices = tuple(
                 random.integers(0, size, maps.shape, np.uint16) for maps, size in zip(coded.indices, sizes, strict=True)
             )
-            writer.write(coded.kind, coded.rate, i, indices)
+            skip = None
+            if coded.kind == "predicted":
+                skip = np.zeros(indices[0].shape[1:], bool)
+                skip[2:, 2:] = True
+                indices = fill_skipped(indices, skip, None)
+            writer.write(coded.kind, coded.rate, i, indices, skip)
     return data.getvalue()
 
 
