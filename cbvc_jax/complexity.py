@@ -64,7 +64,7 @@ class Cost:
       table3_parameters: of convolutions, dense layers and normalisations.
       table3_macs: MACs by the rule of Table 3.
       layer_macs: MACs of the same layers as they run, keys and values projected once.
-      attention_macs: of the two products inside attention, and of finding displacements.
+      attention_macs: of the two products inside attention, and of finding displacements and displacing.
       gdn_macs: of the products inside GDN and its inverse.
     """
 

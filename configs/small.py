@@ -15,7 +15,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.preset = "small"
     config.fading = 0.0
     config.codebook.start_vectors = 12
-    if not variant:
+    if variant:
+        config.lr = 2e-4
+        config.phases.gops.steps = 2500
+    else:
         config.init_from = "models/small-begin"
         config.lr, config.lr_warmup, config.lr_decay, config.final_lr_ratio = 3e-4, 50, 0.7, 0.4
         config.reference_gradient, config.max_norm = 0.5, 4.0

@@ -90,6 +90,15 @@ def _search_stage(
     return StageCode(z, indices, straight_through(z, quantised))
 
 
+def _side_by_side(first: StageCode, rest: StageCode) -> StageCode:
+    """Codes of all groups from those of the first ones and of the others."""
+    return StageCode(
+        jnp.concatenate([first.z, rest.z], axis=-2),
+        jnp.concatenate([first.indices, rest.indices], axis=-1),
+        jnp.concatenate([first.codewords, rest.codewords], axis=-2),
+    )
+
+
 class VectorQuantizer(nn.Module):
     """Latents <-> codewords of three stages. Heads are shared by frames of all `kinds`.
 
@@ -139,6 +148,7 @@ class VectorQuantizer(nn.Module):
           costs: of each stage's indices, to weigh against distance.
           pointers: what `search_pointers` found, where frames send displacements.
         """
+        options = codebooks, grids, quantised_stages, costs
         codes = []
         u = y
         for s in range(STAGES):
@@ -146,14 +156,11 @@ class VectorQuantizer(nn.Module):
             if self.preset.blocks == "compact":
                 z_stage = self.encode_affines[s](z_stage, kind)
             z = _split_groups(self.quantize_heads[s](z_stage))
-            own = slice(0 if pointers is None or s != POINTING_STAGE else POINTING_GROUP + 1, GROUPS)
-            code = _search_stage(z[..., own, :], s, own, codebooks, grids, quantised_stages, costs)
-            if own.start and pointers is not None:
-                code = StageCode(
-                    jnp.concatenate([pointers.z, code.z], axis=-2),
-                    jnp.concatenate([pointers.indices, code.indices], axis=-1),
-                    jnp.concatenate([pointers.codewords, code.codewords], axis=-2),
-                )
+            if pointers is None or s != POINTING_STAGE:
+                code = _search_stage(z, s, slice(GROUPS), *options)
+            else:
+                own = slice(POINTING_GROUP + 1, GROUPS)
+                code = _side_by_side(pointers, _search_stage(z[..., own, :], s, own, *options))
             codes.append(code)
             if s < STAGES - 1:
                 u = self.latent_heads[s](z_stage) - _merge_groups(self._seen(code.codewords, s))

@@ -28,13 +28,12 @@ from cbvc_jax.modules.blocks import pixel_unshuffle
 from cbvc_jax.modules.displacement import POINTING_STAGE
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME, Preset, get_preset
-from cbvc_jax.training.linear import learn, load, run
+from cbvc_jax.training.linear import learn, load, principal_components, run
+from cbvc_jax.training.start import with_rates
 from cbvc_jax.weights import Model, load_model, save_model
 
 FRAMES = 8
 SIDE = 256
-Basis = Float[np.ndarray, "inputs outputs"]
-"""Orthonormal columns, that of most energy first."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,9 +86,9 @@ def begin(
     """
     _check(model, preset)
     params, codebooks = jax.device_get(init_params(rng, preset))
-    old = jax.device_get(model.params)
+    old = jax.device_get(with_rates(model, ()).params)
     params["key_encoder"], params["key_decoder"] = old["encoder"], old["decoder"]
-    _copy_quantizer(params["quantizer"], old["quantizer"], (KEYFRAME, *model.preset.rates).index(KEYFRAME))
+    _copy_quantizer(params["quantizer"], old["quantizer"])
     behind = [(0, 0), (0, 0), (0, preset.codeword_dim - model.preset.codeword_dim)]
     codebooks[KEYFRAME] = tuple(np.pad(book, behind) for book in model.codebooks[KEYFRAME])
     _begin_linear(params, preset, residuals)
@@ -113,18 +112,15 @@ def _check(model: Model, preset: Preset) -> None:
         raise ModelError(f"'{preset.name}' cannot begin with the keyframes of '{model.name}': its networks differ")
 
 
-def _copy_quantizer(new: dict, old: dict, row: int) -> None:
-    """The quantiser of keyframes alone, with longer codewords.
+def _copy_quantizer(new: dict, old: dict) -> None:
+    """A quantiser with longer codewords.
 
     They are 0 where they became longer. What reads them there is random already, so that they have something to learn.
     """
     for name, part in old.items():
-        if "affines" in name:
-            new[name] = jax.tree.map(lambda a: a[row : row + 1], part)
-        else:
-            # A stage merges four positions, each with the codewords of both groups.
-            codewords = GROUPS * (4 if name.startswith("stage_encoders") else 1)
-            new[name] = jax.tree.map(functools.partial(_copied, codewords), new[name], part)
+        # A stage merges four positions, each with the codewords of both groups.
+        codewords = GROUPS * (4 if name.startswith("stage_encoders") else 1)
+        new[name] = jax.tree.map(functools.partial(_copied, codewords), new[name], part)
 
 
 def _copied(codewords: int, new: np.ndarray, old: np.ndarray) -> np.ndarray:
@@ -145,14 +141,14 @@ def _begin_linear(params: dict, preset: Preset, residuals: Float[np.ndarray, "n 
     for part in (params["context_encoder"], params["context_decoder"], quantizer):
         _silence(part)
     u = np.asarray(pixel_unshuffle(jnp.asarray(residuals), LATENT_STRIDE))
-    basis = _components(u, preset.inner_channels)
+    basis = principal_components(u.reshape(-1, u.shape[-1]), preset.inner_channels)
     _set(params["context_encoder"]["stack"]["inward"], basis)
     _set(params["context_decoder"]["residual"], basis.T)
     u = u @ basis
     for s in range(STAGES):
         channels = u.shape[-1]
         u = np.asarray(pixel_unshuffle(jnp.asarray(u), 2))
-        merge = _components(u, preset.stage_channels)
+        merge = principal_components(u.reshape(-1, u.shape[-1]), preset.stage_channels)
         u = u @ merge
         # Components take turns, so that groups are alike; where the first group points, the second has the best.
         order = np.arange(GROUPS * group)
@@ -173,12 +169,6 @@ def _begin_linear(params: dict, preset: Preset, residuals: Float[np.ndarray, "n 
 
 def _in_turn(order: np.ndarray) -> np.ndarray:
     return order.reshape(-1, GROUPS).T.reshape(-1)
-
-
-def _components(u: Float[np.ndarray, "*b c"], count: int) -> Basis:
-    """Principal components."""
-    flat = u.reshape(-1, u.shape[-1])
-    return np.linalg.eigh(flat.T @ flat)[1][:, ::-1][:, :count].astype(np.float32)
 
 
 def _silence(part: dict) -> None:

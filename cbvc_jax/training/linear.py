@@ -148,12 +148,17 @@ def _learn_stages(residual: Pictures, sizes: Sequence[int], dim: int) -> list[St
         vectors = vectors[np.random.default_rng(s).permutation(len(vectors))[:SAMPLES]]
         groups = GROUPS - (s == POINTING_STAGE)
         dim = min(dim, vectors.shape[1] // groups)
-        axes = np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, : groups * dim].astype(np.float32)
+        axes = principal_components(vectors, groups * dim)
         # Components take turns, so that groups are alike.
         books = [_codebook((vectors @ axes)[:, g::groups], size) for g in range(groups)]
         stages.append(Stage(side, axes, books))
         residual = residual - _coded(residual, stages[-1])
     return stages
+
+
+def principal_components(vectors: Float[np.ndarray, "m n"], count: int) -> Float[np.ndarray, "n count"]:
+    """Directions of most energy, the first one first, as orthonormal columns."""
+    return np.linalg.eigh(vectors.T @ vectors)[1][:, ::-1][:, :count].astype(np.float32)
 
 
 def _codebook(vectors: np.ndarray, size: int) -> np.ndarray:

@@ -36,7 +36,7 @@ def start_from_model(state: TrainState, config: Config) -> TrainState:
     Raises:
       ModelError: there is no such model, or it is of another preset.
     """
-    model, preset = _with_rates(load_model(config.init_from), config.rates), config_preset(config)
+    model, preset = with_rates(load_model(config.init_from), config.rates), config_preset(config)
     if model.preset != preset:
         raise ModelError(
             f"model '{model.name}' is of preset '{model.preset.name}', and '{preset.name}' as configured differs"
@@ -51,7 +51,7 @@ def start_from_model(state: TrainState, config: Config) -> TrainState:
     return state.replace(params=model.params, codebooks=model.codebooks, averages=averages)
 
 
-def _with_rates(model: Model, rates: tuple[str, ...]) -> Model:
+def with_rates(model: Model, rates: tuple[str, ...]) -> Model:
     """The model with these rates alone, in this order: their codebooks, and their rows of what layers keep by kind."""
     missing = [rate for rate in rates if rate not in model.preset.rates]
     if missing:
