@@ -92,11 +92,13 @@ class Displacement(nn.Module):
         where = jax.lax.slice_in_dim(pointers, 0, 2, axis=-1).squeeze(-2) / POINTER_SCALE
         return pixel_unshuffle(displace(picture, where), LATENT_STRIDE)
 
-    def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Float[Array, "b h4 w4 1 d"]:
-        """What the codewords should be, for an encoder. No gradient passes through."""
-        found = find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
+    def find(
+        self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]
+    ) -> tuple[Float[Array, "b h4 w4 1 d"], Float[Array, "b h4 w4 2 2"]]:
+        """What the codewords should be, for an encoder, and the weights of errors. No gradient passes through."""
+        found, weights = find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
         nothing = [(0, 0)] * 3 + [(0, self.codeword_dim - 2)]
-        return jnp.pad(POINTER_SCALE * found, nothing)[..., None, :]
+        return jnp.pad(POINTER_SCALE * found, nothing)[..., None, :], weights
 
 
 class ResidualEncoder(nn.Module):

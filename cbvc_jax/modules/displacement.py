@@ -16,6 +16,8 @@ encoder chooses where to look.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -39,6 +41,21 @@ DISTANCE_COST = 2e-5
 REFINEMENTS = 2
 FLATNESS = 2e-4
 """Added to the squared gradients of a block: where nothing has an edge, nothing is refined."""
+LEAST_WEIGHT = 1e-5
+"""Added to them where they say what an error costs: it costs something everywhere."""
+
+
+class Wanted(NamedTuple):
+    """What an encoder would have its displacements be.
+
+    Attributes:
+      displacement: (down, right) of each block, in pixels.
+      weights: symmetric and positive; an error e of a block's displacement changes the picture in proportion to
+        e^T weights e, and over the blocks of a picture this is |e|^2 in the mean.
+    """
+
+    displacement: Float[Array, "b h w 2"]
+    weights: Float[Array, "b h w 2 2"]
 
 
 def displace(
@@ -133,7 +150,7 @@ def _with_next(x: Array, axis: int, along: int) -> Array:
 
 def find_displacements(
     picture: Float[Array, "b 32*h 32*w 3"], reference: Float[Array, "b 32*h 32*w 3"], refinements: int = REFINEMENTS
-) -> Float[Array, "b h w 2"]:
+) -> Wanted:
     """Where each block of 32x32 pixels of a picture lies in the reference: for an encoder. No gradient passes through.
 
     All displacements of whole two pixels within REACH are compared on halves of the size, and a parabola tells what
@@ -142,9 +159,6 @@ def find_displacements(
     Args:
       picture, reference: in [-1, 1].
       refinements: steps.
-
-    Returns:
-      displacements (down, right), in pixels.
     """
     x, ref = jax.lax.stop_gradient((jnp.mean(picture, -1), jnp.mean(reference, -1)))
     coarse = _search_halves(x, ref)
@@ -153,8 +167,19 @@ def find_displacements(
         found = found + _refinement(x, _at(ref, found))
         found = jnp.clip(found, coarse - 2.5, coarse + 2.5)
         found = jnp.clip(found, 1.0 - REACH, REACH - 1.0)
-    moved, still = (_block_means(jnp.square(x - y), SIDE) for y in (_at(ref, found), ref))
-    return jax.lax.stop_gradient(jnp.where((moved < still)[..., None], found, 0.0))
+    shown = _at(ref, found)
+    moved, still = (_block_means(jnp.square(x - y), SIDE) for y in (shown, ref))
+    moves = (moved < still)[..., None]
+    weights = jnp.where(moves[..., None], _weights_of_errors(shown), _weights_of_errors(ref))
+    share = jnp.mean(jnp.trace(weights, axis1=-2, axis2=-1), axis=(1, 2), keepdims=True)[..., None, None] / 2.0
+    return Wanted(*jax.lax.stop_gradient((jnp.where(moves, found, 0.0), weights / share)))
+
+
+def _weights_of_errors(shown: Float[Array, "b y x"]) -> Float[Array, "b h w 2 2"]:
+    """Squared error in a block of what is shown for each squared pixel of displacement, by its gradients."""
+    dd, dr, rr = _squared_gradients(*_gradients(shown))
+    rows = [jnp.stack([dd + LEAST_WEIGHT, dr], axis=-1), jnp.stack([dr, rr + LEAST_WEIGHT], axis=-1)]
+    return jnp.stack(rows, axis=-2)
 
 
 def _search_halves(x: Float[Array, "b y x"], ref: Float[Array, "b y x"]) -> Float[Array, "b h w 2"]:
@@ -192,17 +217,23 @@ def _vertex(costs: Float[Array, "n b h w"], best: Int[Array, "b h w"], step: int
 
 def _refinement(x: Float[Array, "b y x"], moved: Float[Array, "b y x"]) -> Float[Array, "b h w 2"]:
     """One step towards the displacement that makes `moved` x: least squares over a block."""
-    around = jnp.pad(moved, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    down = 0.5 * (around[:, 2:, 1:-1] - around[:, :-2, 1:-1])
-    right = 0.5 * (around[:, 1:-1, 2:] - around[:, 1:-1, :-2])
-
-    def over_blocks(a: Array, b: Array) -> Array:
-        return _block_means(a * b, SIDE)
-
-    dd, rr = over_blocks(down, down) + FLATNESS, over_blocks(right, right) + FLATNESS
-    dr, de, re = over_blocks(down, right), over_blocks(down, x - moved), over_blocks(right, x - moved)
+    down, right = _gradients(moved)
+    dd, dr, rr = _squared_gradients(down, right)
+    dd, rr = dd + FLATNESS, rr + FLATNESS
+    de, re = (_block_means(gradient * (x - moved), SIDE) for gradient in (down, right))
     step = jnp.stack([rr * de - dr * re, dd * re - dr * de], axis=-1) / (dd * rr - dr * dr)[..., None]
     return jnp.clip(step, -1.5, 1.5)
+
+
+def _gradients(picture: Float[Array, "b y x"]) -> tuple[Float[Array, "b y x"], Float[Array, "b y x"]]:
+    """(downwards, to the right)."""
+    around = jnp.pad(picture, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    return 0.5 * (around[:, 2:, 1:-1] - around[:, :-2, 1:-1]), 0.5 * (around[:, 1:-1, 2:] - around[:, 1:-1, :-2])
+
+
+def _squared_gradients(down: Float[Array, "b y x"], right: Float[Array, "b y x"]) -> tuple[Float[Array, "b h w"], ...]:
+    """Means over blocks of down x down, down x right, right x right."""
+    return tuple(_block_means(a * b, SIDE) for a, b in ((down, down), (down, right), (right, right)))
 
 
 def _at(ref: Float[Array, "b y x"], displacement: Float[Array, "b h w 2"]) -> Float[Array, "b y x"]:

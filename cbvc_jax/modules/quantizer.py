@@ -36,6 +36,7 @@ from cbvc_jax.modules.search import (
     rated_search,
     search,
     straight_through,
+    weighted_search,
 )
 from cbvc_jax.presets import Preset
 
@@ -60,15 +61,21 @@ class StageCode(NamedTuple):
 
 def search_pointers(
     z: Float[Array, "b h w 1 d"],
+    weights: Float[Array, "b h w 2 2"],
     codebooks: Codebooks,
     grids: Grids | None = None,
     quantised_stages: int | Int[Array, ""] = STAGES,
     costs: list[IndexCosts] | None = None,
 ) -> StageCode:
-    """Displacements as the codewords of their group. Arguments as those of `VectorQuantizer.encode`."""
-    return _search_stage(
-        z, POINTING_STAGE, slice(POINTING_GROUP, POINTING_GROUP + 1), codebooks, grids, quantised_stages, costs
-    )
+    """Displacements as the codewords of their group: those of the least error, weighted as `Displacement.find` says.
+
+    The other arguments are those of `VectorQuantizer.encode`.
+    """
+    own = slice(POINTING_GROUP, POINTING_GROUP + 1)
+    codebook = codebooks[POINTING_STAGE][own]
+    of_group = None if costs is None else costs_of_groups(costs[POINTING_STAGE], own)
+    indices = weighted_search(z[..., :2], weights, codebook[..., :2], of_group)
+    return _stage_code(z, indices, POINTING_STAGE, codebook, grids, quantised_stages)
 
 
 def _search_stage(
@@ -83,6 +90,17 @@ def _search_stage(
     """Codes of some groups of one stage."""
     codebook = codebooks[stage][groups]
     indices = search(z, codebook) if costs is None else rated_search(z, codebook, costs_of_groups(costs[stage], groups))
+    return _stage_code(z, indices, stage, codebook, grids, quantised_stages)
+
+
+def _stage_code(
+    z: Float[Array, "b h w g d"],
+    indices: Int[Array, "b h w g"],
+    stage: int,
+    codebook: Float[Array, "g k d"],
+    grids: Grids | None,
+    quantised_stages: int | Int[Array, ""],
+) -> StageCode:
     if grids is not None:
         indices = fill_grid(indices, *grids[stage])
     # A traced number of stages: one compiled program serves warm-up and training alike.

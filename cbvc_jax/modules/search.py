@@ -10,6 +10,7 @@ An encoder that counts bits adds what each index costs to its distance, and so m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -77,13 +78,18 @@ def search_group(
 
     `costs` are added to the squared distances: one for each codeword, or for each vector and codeword.
     """
-    n, k = z.shape[0], codebook.shape[0]
     offset = jnp.sum(jnp.square(codebook), axis=-1, keepdims=True)
     if costs is not None and costs.ndim == 1:
         offset, costs = offset + costs[:, None], None
     scorer = jnp.concatenate([codebook, -0.5 * offset], axis=-1)
-    z = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1.0)
-    rows = max(1, BLOCK_ELEMENTS // k)
+    return _search_blocks(jnp.pad(z, ((0, 0), (0, 1)), constant_values=1.0), scorer, costs)
+
+
+def _search_blocks(
+    z: Float[Array, "n d1"], scorer: Float[Array, "k d1"], costs: Float[Array, "n k"] | None
+) -> Int[Array, "n"]:
+    """`_search_block` of as many positions at a time as there may be scores."""
+    n, rows = z.shape[0], max(1, BLOCK_ELEMENTS // scorer.shape[0])
     if n <= rows:
         return _search_block(z, scorer, costs)
     blocks = -(-n // rows)
@@ -118,14 +124,50 @@ def rated_search(
         for g in range(codebook.shape[0])
     ]
     best = jnp.stack(flat, axis=-1).reshape(z.shape[:-1])
+    return _or_repeated(best, lambda indices: jnp.sum(jnp.square(z - look_up(indices, codebook)), axis=-1), costs)
+
+
+def weighted_search(
+    z: Float[Array, "b h w 1 d"],
+    weights: Float[Array, "b h w d d"],
+    codebook: Float[Array, "1 k d"],
+    costs: IndexCosts | None = None,
+) -> Int[Array, "b h w 1"]:
+    """Indices of the least (z - c_k)^T weights (z - c_k), plus cost, for one group. No gradient passes through it.
+
+    `weights` are symmetric: the score z^T W c_k - c_k^T W c_k / 2 is a product of what is known of a position and of a
+    codeword, as in `search`.
+    """
+    z, weights, codebook, costs = jax.lax.stop_gradient((z, weights, codebook, costs))
+    (book,), d = codebook, z.shape[-1]
+    weighted = jnp.squeeze(weights @ z.swapaxes(-1, -2), -1)
+    known = jnp.concatenate([weighted.reshape(-1, d), weights.reshape(-1, d * d)], axis=-1)
+    scorer = jnp.concatenate([book, -0.5 * (book[:, :, None] * book[:, None]).reshape(-1, d * d)], axis=-1)
+    of_index = jnp.zeros(len(book)) if costs is None else costs.of_index[..., 0, :]
+    if of_index.ndim > 1:
+        best = _search_blocks(known, scorer, of_index.reshape(-1, len(book)))
+    else:
+        known = jnp.pad(known, ((0, 0), (0, 1)), constant_values=1.0)
+        best = _search_blocks(known, jnp.concatenate([scorer, -0.5 * of_index[:, None]], axis=-1), None)
+    best = best.reshape(z.shape[:-1])
+
+    def distance(indices: Array) -> Array:
+        error = z - look_up(indices, codebook)
+        return jnp.sum(error @ weights * error, axis=-1)
+
+    return best if costs is None else _or_repeated(best, distance, costs)
+
+
+def _or_repeated(
+    best: Int[Array, "b h w g"],
+    distance: Callable[[Int[Array, "b h w g"]], Float[Array, "b h w g"]],
+    costs: IndexCosts,
+) -> Int[Array, "b h w g"]:
+    """The best indices, or those of the frame before where these cost less, with their distance."""
     if costs.repeats is None:
         return best
     previous, of_repeat, of_change = costs.repeats
-
-    def distance(indices: Array) -> Array:
-        return jnp.sum(jnp.square(z - look_up(indices, codebook)), axis=-1)
-
-    changed = distance(best) + _index_costs(best, of_index) + of_change
+    changed = distance(best) + _index_costs(best, costs.of_index) + of_change
     repeat = distance(previous) + of_repeat <= changed
     return jnp.where(repeat, previous, best)
 

@@ -205,7 +205,7 @@ def run_model(model: Model, footage: Footage, rate: str, still: bool) -> list[fl
 
 def _moved(x: Pictures, before: Pictures, codec: LinearCodec) -> tuple[np.ndarray, Pictures]:
     """Displacements of blocks [n, rows, columns, 2], and the picture before as they displace it."""
-    found = np.asarray(_search(x, before))
+    found = np.asarray(_search(x, before).displacement)
     if codec.displacements is not None:
         nearest = search_group(jnp.asarray(found.reshape(-1, 2)), jnp.asarray(codec.displacements))
         found = codec.displacements[np.asarray(nearest)]

@@ -91,26 +91,45 @@ def test_the_search_finds_whole_displacements(shift):
     picture = textured(256)
     reference, x = picture[:, 32:224, 32:224], np.roll(picture, (-shift[0], -shift[1]), (1, 2))[:, 32:224, 32:224]
     inside = (slice(None), slice(1, -1), slice(1, -1))
-    np.testing.assert_allclose(search(x, reference, 2)[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.25)
-    np.testing.assert_allclose(search(x, reference, 8)[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.1)
+    np.testing.assert_allclose(search(x, reference, 2).displacement[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.25)
+    np.testing.assert_allclose(search(x, reference, 8).displacement[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.1)
 
 
 def test_the_search_finds_fractions():
     large = textured(384)
     halves = large.reshape(1, 192, 2, 192, 2, 3).mean((2, 4))
     shifted = np.roll(large, -3, axis=1).reshape(1, 192, 2, 192, 2, 3).mean((2, 4))
-    found = search(shifted[:, 32:160, 32:160], halves[:, 32:160, 32:160], 2)
+    found = search(shifted[:, 32:160, 32:160], halves[:, 32:160, 32:160], 2).displacement
     np.testing.assert_allclose(np.median(found[:, 1:-1, 1:-1].reshape(-1, 2), axis=0), (1.5, 0.0), atol=0.25)
 
 
 def test_nothing_is_found_where_nothing_has_an_edge():
     found = search(np.full((1, 64, 64, 3), 0.3, np.float32), np.full((1, 64, 64, 3), -0.2, np.float32), 2)
-    np.testing.assert_array_equal(found, 0.0)
+    np.testing.assert_array_equal(found.displacement, 0.0)
+    np.testing.assert_allclose(found.weights, np.broadcast_to(np.eye(2), (1, 2, 2, 2, 2)))
+
+
+def test_weights_tell_what_an_error_of_a_displacement_changes():
+    picture = textured(192)
+    picture[:, :, :96] = picture[:, :, :1]
+    weights = search(picture, picture, 2).weights
+    np.testing.assert_allclose(jnp.mean(jnp.trace(weights, axis1=-2, axis2=-1)), 2.0, rtol=1e-5)
+    # On the left stripes go from side to side: to slip along them shows nothing.
+    assert np.max(weights[:, :, :2, 1, 1]) < 0.01 * np.min(weights[:, :, :2, 0, 0])
+    for by in ((0.5, 0.0), (0.0, 0.5), (0.3, 0.3)):
+        slipped = run(picture, np.broadcast_to(np.float32(by), (1, 6, 6, 2)))
+        change = np.square(np.mean(slipped - picture, axis=-1)).reshape(6, 32, 6, 32).mean(axis=(1, 3))
+        expected = np.einsum("bhwij,i,j->hw", weights, by, by)
+        ratio = (change / expected)[1:-1, 4]
+        np.testing.assert_allclose(ratio / np.median(ratio), 1.0, atol=0.35)
 
 
 def test_no_gradient_passes_through_the_search():
     x = jnp.asarray(textured(64))
-    total = jax.grad(lambda x, reference: jnp.sum(find_displacements(x, reference)), argnums=(0, 1))
+    def of_found(x, reference):
+        return sum(jnp.sum(part) for part in find_displacements(x, reference))
+
+    total = jax.grad(of_found, argnums=(0, 1))
     for gradient in jax.jit(total)(x, 0.9 * x):
         np.testing.assert_array_equal(gradient, 0.0)
 

@@ -19,6 +19,7 @@ from cbvc_jax.modules.search import (
     search,
     search_group,
     straight_through,
+    weighted_search,
 )
 
 from .weights import normal
@@ -121,10 +122,11 @@ def test_outside_the_grid_the_nearest_index_is_repeated(rows, cols, more_rows, m
             np.testing.assert_array_equal(filled[0, i, j], indices[0, min(i, rows - 1), min(j, cols - 1)])
 
 
-def total_costs(z, codebook, costs: IndexCosts):
-    """|z - c_k|^2 plus cost for every position, group and codeword, in float64."""
-    d = ((z.astype(np.float64)[..., None, :] - codebook.astype(np.float64)) ** 2).sum(-1)
-    d += costs.of_index
+def total_costs(z, codebook, costs: IndexCosts, weights=None):
+    """|z - c_k|^2, or weighted, plus cost for every position, group and codeword, in float64."""
+    error = z.astype(np.float64)[..., None, :] - codebook.astype(np.float64)
+    weighted = error if weights is None else error @ weights[..., None, :, :].astype(np.float64)
+    d = (weighted * error).sum(-1) + costs.of_index
     if costs.repeats is not None:
         plain = d + costs.repeats.of_change[..., None]
         repeat = d - costs.of_index + costs.repeats.of_repeat[..., None]
@@ -134,6 +136,16 @@ def total_costs(z, codebook, costs: IndexCosts):
     return d
 
 
+def some_costs(rng, where, size, by_position, with_previous) -> IndexCosts:
+    of_index = rng.uniform(0, 20, (*where, size) if by_position else (where[-1], size)).astype(np.float32)
+    maps = (
+        rng.integers(0, size, where).astype(np.int32),
+        rng.uniform(0, 2, where).astype(np.float32),
+        rng.uniform(0, 9, where).astype(np.float32),
+    )
+    return IndexCosts(of_index, Repeats(*maps) if with_previous else None)
+
+
 @pytest.mark.parametrize("by_position", [False, True])
 @pytest.mark.parametrize("with_previous", [False, True])
 def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_position, with_previous):
@@ -141,13 +153,7 @@ def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_positi
     rng = np.random.default_rng(3)
     z, codebook = normal(1, 3, 5, 2, 6), normal(2, 128, 6, seed=1)
     where = (1, 3, 5, 2)
-    of_index = rng.uniform(0, 20, (*where, 128) if by_position else (2, 128)).astype(np.float32)
-    maps = (
-        rng.integers(0, 128, where).astype(np.int32),
-        rng.uniform(0, 2, where).astype(np.float32),
-        rng.uniform(0, 9, where).astype(np.float32),
-    )
-    costs = IndexCosts(of_index, Repeats(*maps)) if with_previous else IndexCosts(of_index)
+    costs = some_costs(rng, where, 128, by_position, with_previous)
     found = np.asarray(jax.jit(rated_search)(z, codebook, costs))
     totals = total_costs(z, codebook, costs)
     excess = np.take_along_axis(totals, found[..., None], -1)[..., 0] - totals.min(-1)
@@ -156,3 +162,20 @@ def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_positi
     assert (found != nearest).any()
     free = jax.tree.map(np.zeros_like, costs)._replace(repeats=None)
     np.testing.assert_array_equal(np.asarray(rated_search(z, codebook, free)), nearest)
+
+
+@pytest.mark.parametrize("by_position", [False, True])
+@pytest.mark.parametrize("with_previous", [False, True])
+def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(monkeypatch, by_position, with_previous):
+    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 4 * 128)
+    rng = np.random.default_rng(3)
+    z, codebook, factor = 3 * normal(1, 3, 5, 1, 2), 3 * normal(1, 128, 2, seed=1), normal(1, 3, 5, 2, 2, seed=2)
+    weights = factor @ factor.swapaxes(-1, -2)
+    costs = some_costs(rng, (1, 3, 5, 1), 128, by_position, with_previous)
+    run = jax.jit(weighted_search)
+    free = IndexCosts(np.zeros((1, 128), np.float32))
+    for given, found in ((free, run(z, weights, codebook)), (costs, run(z, weights, codebook, costs))):
+        totals = total_costs(z, codebook, given, weights)
+        excess = np.take_along_axis(totals, np.asarray(found)[..., None], -1)[..., 0] - totals.min(-1)
+        assert excess.max() < 1e-3
+    assert (np.asarray(run(z, weights, codebook)) != np.asarray(search(z, codebook))).any()
