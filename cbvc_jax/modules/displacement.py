@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import STAGE_STRIDES
@@ -36,6 +37,10 @@ QUADRANT = SIDE // 2
 SPAN = QUADRANT + 2 * REACH
 """Pixels along a side of what one quarter can attend to."""
 NEIGHBOURS = 4
+PATCH = 2 * SIDE
+"""Pixels along a side of what shows a block's displacement: the block and half of each neighbour."""
+SHARES = np.float32((0.5 - np.abs(np.arange(PATCH) - (PATCH - 1) / 2) / PATCH) * 2.0)
+"""What a block's displacement counts along one axis of that; at every pixel, those of two blocks make 1."""
 DISTANCE_COST = 2e-5
 """Mean squared error, pixels in [-1, 1], that an encoder accepts for a displacement shorter by one pixel."""
 REFINEMENTS = 2
@@ -58,6 +63,7 @@ class Wanted(NamedTuple):
     weights: Float[Array, "b h w 2 2"]
 
 
+@jax.custom_vjp
 def displace(
     picture: Float[Array, "b 32*h 32*w c"], displacement: Float[Array, "b h w 2"]
 ) -> Float[Array, "b 32*h 32*w c"]:
@@ -67,6 +73,73 @@ def displace(
       picture: any channels; beyond its edges it goes on with its outermost pixels.
       displacement: (down, right) in pixels, from the block to what it repeats; within [-REACH, REACH].
     """
+    b, height, width, c = picture.shape
+    rows, columns = height // SIDE, width // SIDE
+    # Around the picture lie blocks that ask for what those at its edges ask for: every block has all its neighbours.
+    asked = _with_edges(displacement, 1)
+    first = jnp.floor(asked)
+    y = _fetched_lines(first[..., 0], jnp.arange(rows + 2)[:, None], height)
+    x = _fetched_lines(first[..., 1], jnp.arange(columns + 2), width)
+    places = (jnp.arange(b)[:, None, None, None] * height + y)[..., None] * width + x[..., None, :]
+    patches = picture.reshape(b * height * width, c)[places]
+    down, right = jnp.split((asked - first)[..., None, None, :], 2, axis=-1)
+    patches = _between_lines(patches, down, SHARES[:, None, None], axis=3)
+    patches = _between_lines(patches, right, SHARES[:, None], axis=4)
+    patches = patches.reshape(b, rows + 2, columns + 2, 4, QUADRANT, 4, QUADRANT, c)
+    quarters = _overlapped(_overlapped(patches, rows, 1, 3), columns, 3, 5)
+    return jnp.moveaxis(quarters, 5, 3).reshape(b, height, width, c)
+
+
+def _fetched_lines(first: Float[Array, "b h w"], block: Int[Array, "*n"], size: int) -> Int[Array, "b h w 65"]:
+    """Rows or columns that each block fetches; one more than it shows, since these may lie between."""
+    start = first.astype(jnp.int32) + (SIDE * (block - 1) - QUADRANT)
+    return jnp.clip(start[..., None] + jnp.arange(PATCH + 1), 0, size - 1)
+
+
+def _between_lines(x: Array, part: Array, share: Float[np.ndarray, "64 ..."], axis: int) -> Array:
+    """Lines between each line and the next one, by their shares."""
+    here, after = (jax.lax.slice_in_dim(x, i, PATCH + i, axis=axis) for i in range(2))
+    return ((1.0 - part) * here + part * after) * share
+
+
+def _overlapped(patches: Array, count: int, axis: int, parts: int) -> Array:
+    """Sums of what blocks and those before and after them along `axis` show in the two halves of each.
+
+    The result has the halves as an axis behind that of the blocks.
+    """
+
+    def of(part: int, before: int) -> Array:
+        quarter = jax.lax.index_in_dim(patches, part, axis=parts, keepdims=False)
+        return jax.lax.slice_in_dim(quarter, 1 - before, 1 - before + count, axis=axis)
+
+    return jnp.stack([of(1, 0) + of(3, 1), of(2, 0) + of(0, -1)], axis=axis + 1)
+
+
+def _with_edges(x: Array, count: int) -> Array:
+    """Rows and columns repeated beyond the edges."""
+    for axis in (1, 2):
+        last = x.shape[axis] - 1
+        before, after = (jax.lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, last))
+        x = jax.lax.concatenate([*[before] * count, x, *[after] * count], axis)
+    return x
+
+
+def _displace_forwards(picture: Array, displacement: Array) -> tuple[Array, tuple[Array, Array]]:
+    return displace(picture, displacement), (picture, displacement)
+
+
+def _displace_backwards(inputs: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    return jax.vjp(_displace_by_products, *inputs)[1](slope)
+
+
+displace.defvjp(_displace_forwards, _displace_backwards)
+
+
+def _displace_by_products(
+    picture: Float[Array, "b 32*h 32*w c"], displacement: Float[Array, "b h w 2"]
+) -> Float[Array, "b 32*h 32*w c"]:
+    """The same with every weight of a window written out, for the way back: a fetch's is to scatter, which takes
+    several times as long as products do, and there most weights that are 0 cost little."""
     b, height, width, c = picture.shape
     rows, columns = height // SIDE, width // SIDE
     windows = _windows(picture)
@@ -91,10 +164,8 @@ def displace(
 
 
 def displace_macs(blocks: int, channels: int) -> int:
-    """Multiply-accumulates of `displace` on so many blocks of 32x32."""
-    lines = NEIGHBOURS * QUADRANT * SPAN * SPAN
-    columns = QUADRANT * NEIGHBOURS * SPAN * QUADRANT
-    return blocks * (SIDE // QUADRANT) ** 2 * channels * (lines + columns)
+    """Multiply-accumulates of `displace` on so many blocks of 32x32: two a line, and its share; then four sums."""
+    return blocks * channels * (3 * PATCH * (PATCH + 1) + 3 * PATCH**2)
 
 
 def find_macs(blocks: int) -> int:
@@ -130,10 +201,7 @@ def _weights(displacement: Float[Array, "n 4"], half: int, own: tuple[bool, ...]
 def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:
     """Windows of 32x32 pixels with REACH around them, which is half a window: each is two neighbours joined."""
     b, height, width, c = picture.shape
-    for axis in (1, 2):
-        last = picture.shape[axis] - 1
-        before, after = (jax.lax.slice_in_dim(picture, at, at + 1, axis=axis) for at in (0, last))
-        picture = jax.lax.concatenate([*[before] * REACH, picture, *[after] * REACH], axis)
+    picture = _with_edges(picture, REACH)
     rows, columns = height // SIDE, width // SIDE
     x = picture.reshape(b, rows + 1, SIDE, (width + 2 * REACH) * c)
     x = _with_next(x, 1, 2).reshape(b * rows, 2 * SIDE, columns + 1, SIDE * c)

@@ -91,8 +91,12 @@ def test_the_search_finds_whole_displacements(shift):
     picture = textured(256)
     reference, x = picture[:, 32:224, 32:224], np.roll(picture, (-shift[0], -shift[1]), (1, 2))[:, 32:224, 32:224]
     inside = (slice(None), slice(1, -1), slice(1, -1))
-    np.testing.assert_allclose(search(x, reference, 2).displacement[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.25)
-    np.testing.assert_allclose(search(x, reference, 8).displacement[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.1)
+    np.testing.assert_allclose(
+        search(x, reference, 2).displacement[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.25
+    )
+    np.testing.assert_allclose(
+        search(x, reference, 8).displacement[inside], np.broadcast_to(shift, (1, 4, 4, 2)), atol=0.1
+    )
 
 
 def test_the_search_finds_fractions():
@@ -126,6 +130,7 @@ def test_weights_tell_what_an_error_of_a_displacement_changes():
 
 def test_no_gradient_passes_through_the_search():
     x = jnp.asarray(textured(64))
+
     def of_found(x, reference):
         return sum(jnp.sum(part) for part in find_displacements(x, reference))
 

@@ -174,8 +174,8 @@ def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(monkeypatc
     costs = some_costs(rng, (1, 3, 5, 1), 128, by_position, with_previous)
     run = jax.jit(weighted_search)
     free = IndexCosts(np.zeros((1, 128), np.float32))
-    for given, found in ((free, run(z, weights, codebook)), (costs, run(z, weights, codebook, costs))):
-        totals = total_costs(z, codebook, given, weights)
+    for paid, found in ((free, run(z, weights, codebook)), (costs, run(z, weights, codebook, costs))):
+        totals = total_costs(z, codebook, paid, weights)
         excess = np.take_along_axis(totals, np.asarray(found)[..., None], -1)[..., 0] - totals.min(-1)
         assert excess.max() < 1e-3
     assert (np.asarray(run(z, weights, codebook)) != np.asarray(search(z, codebook))).any()
