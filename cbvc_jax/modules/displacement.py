@@ -76,43 +76,42 @@ def displace(
     b, height, width, c = picture.shape
     rows, columns = height // SIDE, width // SIDE
     # Around the picture lie blocks that ask for what those at its edges ask for: every block has all its neighbours.
-    asked = _with_edges(displacement, 1)
-    first = jnp.floor(asked)
-    y = _fetched_lines(first[..., 0], jnp.arange(rows + 2)[:, None], height)
-    x = _fetched_lines(first[..., 1], jnp.arange(columns + 2), width)
-    places = (jnp.arange(b)[:, None, None, None] * height + y)[..., None] * width + x[..., None, :]
-    patches = picture.reshape(b * height * width, c)[places]
-    down, right = jnp.split((asked - first)[..., None, None, :], 2, axis=-1)
+    down, right = (jax.lax.index_in_dim(_with_edges(displacement, 1), i, 3, keepdims=False) for i in range(2))
+    y, x = _fetched_lines(down, 1, height), _fetched_lines(right, 2, width)
+    y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
+    places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
+    patches = jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
     patches = _between_lines(patches, down, SHARES[:, None, None], axis=3)
     patches = _between_lines(patches, right, SHARES[:, None], axis=4)
-    patches = patches.reshape(b, rows + 2, columns + 2, 4, QUADRANT, 4, QUADRANT, c)
-    quarters = _overlapped(_overlapped(patches, rows, 1, 3), columns, 3, 5)
-    return jnp.moveaxis(quarters, 5, 3).reshape(b, height, width, c)
+    blocks = _overlapped(_overlapped(patches, rows, 1, 3), columns, 2, 4)
+    return blocks.reshape(b * rows, columns, SIDE, SIDE * c).swapaxes(1, 2).reshape(b, height, width, c)
 
 
-def _fetched_lines(first: Float[Array, "b h w"], block: Int[Array, "*n"], size: int) -> Int[Array, "b h w 65"]:
+def _fetched_lines(displacement: Float[Array, "b h w"], axis: int, size: int) -> Int[Array, "b h w 65"]:
     """Rows or columns that each block fetches; one more than it shows, since these may lie between."""
-    start = first.astype(jnp.int32) + (SIDE * (block - 1) - QUADRANT)
-    return jnp.clip(start[..., None] + jnp.arange(PATCH + 1), 0, size - 1)
+    # Ranges of symbolic sizes, which exports have, are beyond a converter; this is not.
+    block = jax.lax.broadcasted_iota(jnp.int32, displacement.shape, axis)
+    first = jnp.floor(displacement).astype(jnp.int32) + SIDE * block - (SIDE + QUADRANT)
+    return jnp.clip(jnp.expand_dims(first, 3) + np.arange(PATCH + 1, dtype=np.int32), 0, size - 1)
 
 
-def _between_lines(x: Array, part: Array, share: Float[np.ndarray, "64 ..."], axis: int) -> Array:
-    """Lines between each line and the next one, by their shares."""
-    here, after = (jax.lax.slice_in_dim(x, i, PATCH + i, axis=axis) for i in range(2))
+def _between_lines(
+    patches: Array, displacement: Float[Array, "b h w"], share: Float[np.ndarray, "64 ..."], axis: int
+) -> Array:
+    """Lines between each line and the next one, where their displacement is no whole number, by their shares."""
+    part = jnp.expand_dims(displacement - jnp.floor(displacement), (3, 4, 5))
+    here, after = (jax.lax.slice_in_dim(patches, i, PATCH + i, axis=axis) for i in range(2))
     return ((1.0 - part) * here + part * after) * share
 
 
-def _overlapped(patches: Array, count: int, axis: int, parts: int) -> Array:
-    """Sums of what blocks and those before and after them along `axis` show in the two halves of each.
+def _overlapped(patches: Array, count: int, axis: int, lines: int) -> Array:
+    """Blocks from what they and those before and after them along `axis` show there, along the axis `lines`."""
 
-    The result has the halves as an axis behind that of the blocks.
-    """
+    def of(quarter: int, block: int) -> Array:
+        x = jax.lax.slice_in_dim(patches, 1 + block, 1 + block + count, axis=axis)
+        return jax.lax.slice_in_dim(x, QUADRANT * quarter, QUADRANT * (quarter + 1), axis=lines)
 
-    def of(part: int, before: int) -> Array:
-        quarter = jax.lax.index_in_dim(patches, part, axis=parts, keepdims=False)
-        return jax.lax.slice_in_dim(quarter, 1 - before, 1 - before + count, axis=axis)
-
-    return jnp.stack([of(1, 0) + of(3, 1), of(2, 0) + of(0, -1)], axis=axis + 1)
+    return jnp.concatenate([of(1, 0) + of(3, -1), of(2, 0) + of(0, 1)], axis=lines)
 
 
 def _with_edges(x: Array, count: int) -> Array:
