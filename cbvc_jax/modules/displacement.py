@@ -39,7 +39,7 @@ SPAN = QUADRANT + 2 * REACH
 NEIGHBOURS = 4
 PATCH = 2 * SIDE
 """Pixels along a side of what shows a block's displacement: the block and half of each neighbour."""
-SHARES = np.float32((0.5 - np.abs(np.arange(PATCH) - (PATCH - 1) / 2) / PATCH) * 2.0)
+SHARES = (1.0 - np.abs(2 * np.arange(PATCH) - (PATCH - 1)) / PATCH).astype(np.float32)
 """What a block's displacement counts along one axis of that; at every pixel, those of two blocks make 1."""
 DISTANCE_COST = 2e-5
 """Mean squared error, pixels in [-1, 1], that an encoder accepts for a displacement shorter by one pixel."""
