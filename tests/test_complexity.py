@@ -114,7 +114,6 @@ def test_parameters_that_predicted_frames_do_not_touch_are_counted_too():
 
 
 def test_displacing_and_finding_displacements_are_counted():
-    # Four neighbours, by quarters of 16x16 pixels that can attend to 48x48: all rows of those columns, then columns.
     # Patches of 64x64 for blocks of 32x32: rows, then columns between two others, and the share of each.
     displacing = (3 * 64 * 65 + 3 * 64 * 64) * PIXELS // 32**2
     # Displacements of two pixels, -16 .. 16, on halves of the size; then three times the mean of the channels.

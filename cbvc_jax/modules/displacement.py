@@ -8,7 +8,8 @@ Each block of 32x32 pixels attends to its window of figure 3 with weights that d
 from the place that a displacement points at, along rows and along columns, and 0 from one pixel on. The displacement is
 its own in the block's centre; towards the edges, those of its neighbours count as well, half at the edge, so that
 blocks overlap (Orchard and Sullivan 1994). No weight is negative and they sum to one, so that no pixel of a difference
-between two references grows: what another machine rounds would be handed on, never made larger.
+between two references grows: what another machine rounds would be handed on, never made larger. Only pixels whose
+weight may be positive are fetched.
 
 A frame sends displacements as the codewords of one codebook: the first of stage 2. `find_displacements` is how an
 encoder chooses where to look.
@@ -210,7 +211,6 @@ def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:
 
 def _with_next(x: Array, axis: int, along: int) -> Array:
     """Every item of an axis and the next one, joined along another: one item fewer."""
-    # Plain indexing becomes a gather when an export's sizes are symbols.
     count = x.shape[axis] - 1
     return jnp.concatenate([jax.lax.slice_in_dim(x, i, count + i, axis=axis) for i in range(2)], axis=along)
 

@@ -78,17 +78,21 @@ def search_group(
 
     `costs` are added to the squared distances: one for each codeword, or for each vector and codeword.
     """
-    offset = jnp.sum(jnp.square(codebook), axis=-1, keepdims=True)
-    if costs is not None and costs.ndim == 1:
-        offset, costs = offset + costs[:, None], None
-    scorer = jnp.concatenate([codebook, -0.5 * offset], axis=-1)
-    return _search_blocks(jnp.pad(z, ((0, 0), (0, 1)), constant_values=1.0), scorer, costs)
+    return _search_blocks(z, codebook, jnp.sum(jnp.square(codebook), axis=-1), costs)
 
 
 def _search_blocks(
-    z: Float[Array, "n d1"], scorer: Float[Array, "k d1"], costs: Float[Array, "n k"] | None
+    z: Float[Array, "n d"],
+    scorer: Float[Array, "k d"],
+    offset: Float[Array, "k"] | float,
+    costs: Float[Array, "*n k"] | None,
 ) -> Int[Array, "n"]:
-    """`_search_block` of as many positions at a time as there may be scores."""
+    """Index of the highest z . scorer - (offset + costs) / 2, of as many positions at a time as there may be scores."""
+    if costs is not None and costs.ndim == 1:
+        offset, costs = offset + costs, None
+    offset = jnp.broadcast_to(offset, len(scorer))
+    scorer = jnp.concatenate([scorer, -0.5 * offset[:, None]], axis=-1)
+    z = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1.0)
     n, rows = z.shape[0], max(1, BLOCK_ELEMENTS // scorer.shape[0])
     if n <= rows:
         return _search_block(z, scorer, costs)
@@ -114,12 +118,11 @@ def rated_search(
 ) -> Int[Array, "b h w g"]:
     """Indices of the least |z - c_k|^2 plus cost, for each group with its own codebook. No gradient passes through."""
     z, codebook, costs = jax.lax.stop_gradient((z, codebook, costs))
-    of_index = costs.of_index
     flat = [
         search_group(
             z[..., g, :].reshape(-1, z.shape[-1]),
             codebook[g],
-            of_index[g] if of_index.ndim == 2 else of_index[..., g, :].reshape(-1, of_index.shape[-1]),
+            _of_group(costs, g),
         )
         for g in range(codebook.shape[0])
     ]
@@ -143,19 +146,19 @@ def weighted_search(
     weighted = jnp.squeeze(weights @ z.swapaxes(-1, -2), -1)
     known = jnp.concatenate([weighted.reshape(-1, d), weights.reshape(-1, d * d)], axis=-1)
     scorer = jnp.concatenate([book, -0.5 * (book[:, :, None] * book[:, None]).reshape(-1, d * d)], axis=-1)
-    of_index = jnp.zeros(len(book)) if costs is None else costs.of_index[..., 0, :]
-    if of_index.ndim > 1:
-        best = _search_blocks(known, scorer, of_index.reshape(-1, len(book)))
-    else:
-        known = jnp.pad(known, ((0, 0), (0, 1)), constant_values=1.0)
-        best = _search_blocks(known, jnp.concatenate([scorer, -0.5 * of_index[:, None]], axis=-1), None)
-    best = best.reshape(z.shape[:-1])
+    best = _search_blocks(known, scorer, 0.0, None if costs is None else _of_group(costs, 0)).reshape(z.shape[:-1])
 
     def distance(indices: Array) -> Array:
         error = z - look_up(indices, codebook)
         return jnp.sum(error @ weights * error, axis=-1)
 
     return best if costs is None else _or_repeated(best, distance, costs)
+
+
+def _of_group(costs: IndexCosts, group: int) -> Float[Array, "*n k"]:
+    """What each index of a group costs: everywhere, or by position."""
+    of_group = costs.of_index[..., group, :]
+    return of_group if of_group.ndim == 1 else of_group.reshape(-1, of_group.shape[-1])
 
 
 def _or_repeated(

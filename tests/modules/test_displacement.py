@@ -145,3 +145,19 @@ def test_gradients_reach_what_displaces():
         textured(64), displacement
     )
     assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
+
+
+def test_gradients_are_those_of_what_was_fetched():
+    random = np.random.default_rng(5)
+    picture, slope = normal(2, 64, 96, 2, seed=1), normal(2, 64, 96, 2, seed=2)
+    # Away from whole pixels, where weights have a corner.
+    displacement = random.integers(-12, 12, (2, 2, 3, 2)).astype(np.float32) + np.float32(0.5)
+    of_picture, of_displacement = jax.jit(jax.vjp(displace, picture, displacement)[1])(slope)
+    # In the picture it is linear, in displacements between whole pixels almost.
+    other = normal(2, 64, 96, 2, seed=3)
+    np.testing.assert_allclose(np.vdot(of_picture, other), np.vdot(slope, run(other, displacement)), rtol=1e-3)
+    for place in ((0, 0, 0, 0), (0, 1, 2, 1), (1, 0, 1, 0), (1, 1, 1, 1)):
+        step = np.zeros_like(displacement)
+        step[place] = 0.25
+        change = np.vdot(slope, run(picture, displacement + step) - run(picture, displacement - step)) / 0.5
+        np.testing.assert_allclose(of_displacement[place], change, rtol=1e-2, atol=1e-2)
