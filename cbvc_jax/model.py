@@ -98,8 +98,8 @@ class CodecModel(nn.Module):
         """What the quantiser sees of a predicted frame, and the codes of its displacements if it has any."""
         if not self.preset.displaces:
             return self.context_encoder(y, y_ref), None
-        wanted, weights = self.displacement.find(y, y_ref)
-        pointers = search_pointers(wanted, weights, codebooks, grids, quantised_stages, costs)
+        z, wanted = self.displacement.find(y, y_ref)
+        pointers = search_pointers(z, wanted, codebooks, grids, quantised_stages, costs)
         return self.context_encoder(y, self.displacement(y_ref, pointers.codewords)), pointers
 
     def restore(

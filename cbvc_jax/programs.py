@@ -18,8 +18,7 @@ from jaxtyping import Array, Float, Int32, UInt8, UInt16
 from cbvc_jax.bitstream import Skip
 from cbvc_jax.geometry import GROUPS, STAGE_STRIDES, ceil_div, padded_size, stage_grids
 from cbvc_jax.model import CodebookSet, CodecModel, Params
-from cbvc_jax.modules.context import POINTER_SCALE
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import Preset

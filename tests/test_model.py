@@ -12,7 +12,7 @@ import pytest
 from cbvc_jax.geometry import stage_grids
 from cbvc_jax.model import CodecModel, init_codebooks, init_params
 from cbvc_jax.modules.blocks import pixel_unshuffle
-from cbvc_jax.modules.context import POINTER_SCALE
+from cbvc_jax.modules.displacement import POINTER_SCALE
 from cbvc_jax.presets import KEYFRAME, get_preset
 
 SIZES = {

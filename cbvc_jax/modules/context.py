@@ -22,7 +22,7 @@ from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import ResidualBlock, pixel_shuffle, pixel_unshuffle
 from cbvc_jax.modules.compact import SMALL_INIT, CompactBlock, CompactStack, LappedOutput, Pointwise
-from cbvc_jax.modules.displacement import displace, find_displacements
+from cbvc_jax.modules.displacement import POINTER_SCALE, Wanted, displace, find_displacements
 from cbvc_jax.presets import Preset
 
 INITIAL_KEEP_LOGIT = 2.5
@@ -31,8 +31,6 @@ DISPLACED_KEEP_LOGIT = 5.0
 """At the start 99.3 % of a displaced y_ref stays: displacing it makes no difference grow."""
 FLOOR = 0.5
 """Root mean square below which networks of residuals leave small latents small."""
-POINTER_SCALE = 0.25
-"""What a pixel of displacement is in a codeword: its first two numbers; the others are 0."""
 
 
 class ContextModule(nn.Module):
@@ -94,11 +92,11 @@ class Displacement(nn.Module):
 
     def find(
         self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]
-    ) -> tuple[Float[Array, "b h4 w4 1 d"], Float[Array, "b h4 w4 2 2"]]:
-        """What the codewords should be, for an encoder, and the weights of errors. No gradient passes through."""
-        found, weights = find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
+    ) -> tuple[Float[Array, "b h4 w4 1 d"], Wanted]:
+        """What the codewords should be, for an encoder, and what errors are worth. No gradient passes through."""
+        wanted = find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
         nothing = [(0, 0)] * 3 + [(0, self.codeword_dim - 2)]
-        return jnp.pad(POINTER_SCALE * found, nothing)[..., None, :], weights
+        return jnp.pad(POINTER_SCALE * wanted.displacement, nothing)[..., None, :], wanted
 
 
 class ResidualEncoder(nn.Module):

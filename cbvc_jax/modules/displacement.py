@@ -44,6 +44,12 @@ SHARES = (1.0 - np.abs(2 * np.arange(PATCH) - (PATCH - 1)) / PATCH).astype(np.fl
 """What a block's displacement counts along one axis of that; at every pixel, those of two blocks make 1."""
 DISTANCE_COST = 2e-5
 """Mean squared error, pixels in [-1, 1], that an encoder accepts for a displacement shorter by one pixel."""
+NODES = REACH + 1
+"""Displacements of whole two pixels along one axis."""
+POINTER_SCALE = 0.25
+"""What a pixel of displacement is in a codeword: its first two numbers; the others are 0."""
+SEEN_IN_HALVES = 1.5
+"""Squared error of a block for what halves of its size show of it, which lack the finest detail."""
 REFINEMENTS = 2
 FLATNESS = 2e-4
 """Added to the squared gradients of a block: where nothing has an edge, nothing is refined."""
@@ -58,10 +64,14 @@ class Wanted(NamedTuple):
       displacement: (down, right) of each block, in pixels.
       weights: symmetric and positive; an error e of a block's displacement changes the picture in proportion to
         e^T weights e, and over the blocks of a picture this is |e|^2 in the mean.
+      limits: what each displacement of whole two pixels changes it by at the most, in the same measure: how much more
+        error is seen there, and what a pixel's is on top, since such a grid misses that. Far away e^T weights e says
+        too much: a block that looks like itself a little further on is as good there.
     """
 
     displacement: Float[Array, "b h w 2"]
     weights: Float[Array, "b h w 2 2"]
+    limits: Float[Array, "b h w 17*17"]
 
 
 @jax.custom_vjp
@@ -228,7 +238,7 @@ def find_displacements(
       refinements: steps.
     """
     x, ref = jax.lax.stop_gradient((jnp.mean(picture, -1), jnp.mean(reference, -1)))
-    coarse = _search_halves(x, ref)
+    coarse, errors = _search_halves(x, ref)
     found = coarse
     for _ in range(refinements):
         found = found + _refinement(x, _at(ref, found))
@@ -238,8 +248,20 @@ def find_displacements(
     moved, still = (_block_means(jnp.square(x - y), SIDE) for y in (shown, ref))
     moves = (moved < still)[..., None]
     weights = jnp.where(moves[..., None], _weights_of_errors(shown), _weights_of_errors(ref))
-    share = jnp.mean(jnp.trace(weights, axis1=-2, axis2=-1), axis=(1, 2), keepdims=True)[..., None, None] / 2.0
-    return Wanted(*jax.lax.stop_gradient((jnp.where(moves, found, 0.0), weights / share)))
+    wanted = jnp.where(moves, found, 0.0)
+    of_pixel = jnp.trace(weights, axis1=-2, axis2=-1)[..., None] / 2.0
+    share = jnp.mean(of_pixel, axis=(1, 2), keepdims=True)
+    own = jnp.sum(errors * shares_of_nodes(wanted), axis=-1, keepdims=True)
+    limits = SEEN_IN_HALVES * jnp.maximum(errors - own, 0.0) + of_pixel
+    return Wanted(*jax.lax.stop_gradient((wanted, weights / share[..., None], limits / share)))
+
+
+def shares_of_nodes(displacement: Float[Array, "*n 2"]) -> Float[Array, "*n 17*17"]:
+    """What displacements have of each one of whole two pixels: those around them, by nearness; they sum to 1."""
+    nodes = jnp.arange(-REACH, REACH + 1, 2, dtype=jnp.float32)
+    apart = jnp.abs(jnp.clip(displacement, -REACH, REACH)[..., None] - nodes) / 2.0
+    down, right = jnp.unstack(jnp.maximum(1.0 - apart, 0.0), axis=-2)
+    return (down[..., :, None] * right[..., None, :]).reshape(*displacement.shape[:-1], NODES**2)
 
 
 def _weights_of_errors(shown: Float[Array, "b y x"]) -> Float[Array, "b h w 2 2"]:
@@ -249,8 +271,10 @@ def _weights_of_errors(shown: Float[Array, "b y x"]) -> Float[Array, "b h w 2 2"
     return jnp.stack(rows, axis=-2)
 
 
-def _search_halves(x: Float[Array, "b y x"], ref: Float[Array, "b y x"]) -> Float[Array, "b h w 2"]:
-    """The best displacement of whole two pixels, and what a parabola adds to it."""
+def _search_halves(
+    x: Float[Array, "b y x"], ref: Float[Array, "b y x"]
+) -> tuple[Float[Array, "b h w 2"], Float[Array, "b h w 17*17"]]:
+    """The best displacement of whole two pixels and what a parabola adds to it, and the errors of all of them."""
     x, ref = _block_means(x, 2), _block_means(ref, 2)
     b, height, width = x.shape
     reach = REACH // 2
@@ -258,15 +282,15 @@ def _search_halves(x: Float[Array, "b y x"], ref: Float[Array, "b y x"]) -> Floa
     steps = jnp.arange(-reach, reach + 1)
     shifts = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
 
-    def cost(shift: Array) -> Array:
+    def error(shift: Array) -> Array:
         moved = jax.lax.dynamic_slice(around, (0, reach + shift[0], reach + shift[1]), (b, height, width))
-        error = _block_means(jnp.square(x - moved), SIDE // 2)
-        return error + DISTANCE_COST * 2.0 * jnp.sum(jnp.abs(shift))
+        return _block_means(jnp.square(x - moved), SIDE // 2)
 
-    costs = jax.lax.map(cost, shifts, batch_size=len(steps))
+    errors = jax.lax.map(error, shifts, batch_size=len(steps))
+    costs = errors + DISTANCE_COST * 2.0 * jnp.sum(jnp.abs(shifts), axis=-1)[:, None, None, None]
     best = jnp.argmin(costs, axis=0)
     between = [_vertex(costs, best, at) for at in (len(steps), 1)]
-    return 2.0 * (shifts[best] + jnp.stack(between, axis=-1))
+    return 2.0 * (shifts[best] + jnp.stack(between, axis=-1)), jnp.moveaxis(errors, 0, -1)
 
 
 def _vertex(costs: Float[Array, "n b h w"], best: Int[Array, "b h w"], step: int) -> Float[Array, "b h w"]:

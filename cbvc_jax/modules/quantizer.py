@@ -27,9 +27,10 @@ from jaxtyping import Array, Float, Int
 from cbvc_jax.geometry import GROUPS, STAGE_STRIDES
 from cbvc_jax.modules.blocks import AttentionBlock, Chain, Conv3, ResidualBlock, ResidualDown, ResidualUp
 from cbvc_jax.modules.compact import CompactBlock, CompactStack, KindAffine, Pointwise
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE, Wanted, shares_of_nodes
 from cbvc_jax.modules.search import (
     IndexCosts,
+    Limits,
     costs_of_groups,
     fill_grid,
     look_up,
@@ -61,20 +62,25 @@ class StageCode(NamedTuple):
 
 def search_pointers(
     z: Float[Array, "b h w 1 d"],
-    weights: Float[Array, "b h w 2 2"],
+    wanted: Wanted,
     codebooks: Codebooks,
     grids: Grids | None = None,
     quantised_stages: int | Int[Array, ""] = STAGES,
     costs: list[IndexCosts] | None = None,
 ) -> StageCode:
-    """Displacements as the codewords of their group: those of the least error, weighted as `Displacement.find` says.
+    """Displacements as the codewords of their group: those of the least error, weighted as `wanted` says.
 
-    The other arguments are those of `VectorQuantizer.encode`.
+    Its limits count where bits have a price; the nearest codeword is within them. `z` is what the codewords should be,
+    and the other arguments are those of `VectorQuantizer.encode`.
     """
     own = slice(POINTING_GROUP, POINTING_GROUP + 1)
     codebook = codebooks[POINTING_STAGE][own]
-    of_group = None if costs is None else costs_of_groups(costs[POINTING_STAGE], own)
-    indices = weighted_search(z[..., :2], weights, codebook[..., :2], of_group)
+    of_group = limits = None
+    if costs is not None:
+        of_group = costs_of_groups(costs[POINTING_STAGE], own)
+        shares = shares_of_nodes(codebook[0, :, :2] / POINTER_SCALE)
+        limits = Limits(POINTER_SCALE**2 * wanted.limits, shares)
+    indices = weighted_search(z[..., :2], wanted.weights, codebook[..., :2], of_group, limits)
     return _stage_code(z, indices, POINTING_STAGE, codebook, grids, quantised_stages)
 
 

@@ -10,7 +10,8 @@ An encoder that counts bits adds what each index costs to its distance, and so m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -50,16 +51,29 @@ class IndexCosts(NamedTuple):
     repeats: Repeats | None = None
 
 
-def _search_block(
-    z: Float[Array, "n d1"], scorer: Float[Array, "k d1"], costs: Float[Array, "n k"] | None = None
-) -> Int[Array, "n"]:
-    """Index of the highest score for every position, the lowest index on a tie.
+class Limits(NamedTuple):
+    """What the error of a codeword is at the most, whatever its distance: of_position . of_codeword."""
+
+    of_position: Float[Array, "*n m"]
+    of_codeword: Float[Array, "k m"]
+
+
+class Product(NamedTuple):
+    """Scores of codewords at positions: known . scorer."""
+
+    known: Float[Array, "n d1"]
+    scorer: Float[Array, "k d1"]
+
+
+def _search_block(products: Sequence[Product], costs: Float[Array, "n k"] | None = None) -> Int[Array, "n"]:
+    """Index of the highest score, that of the best product, for every position; the lowest index on a tie.
 
     XLA's argmax on the CPU goes through scores one by one. A maximum does not, least of all along the first axis, where
     neighbours in memory are other positions: so maxima of runs first, then the first best run and the first best in it.
     """
     # Matrix units of accelerators round float32 by default, and |c|^2 / 2 decides between near codewords.
-    scores = jnp.matmul(scorer, z.T, precision=jax.lax.Precision.HIGHEST)
+    each = [jnp.matmul(scorer, known.T, precision=jax.lax.Precision.HIGHEST) for known, scorer in products]
+    scores = functools.reduce(jnp.maximum, each)
     if costs is not None:
         scores -= 0.5 * costs.T
     size, n = scores.shape
@@ -78,31 +92,34 @@ def search_group(
 
     `costs` are added to the squared distances: one for each codeword, or for each vector and codeword.
     """
-    return _search_blocks(z, codebook, jnp.sum(jnp.square(codebook), axis=-1), costs)
+    return _search_blocks([Product(z, codebook)], jnp.sum(jnp.square(codebook), axis=-1), costs)
 
 
 def _search_blocks(
-    z: Float[Array, "n d"],
-    scorer: Float[Array, "k d"],
-    offset: Float[Array, "k"] | float,
-    costs: Float[Array, "*n k"] | None,
+    products: Sequence[Product], offset: Float[Array, "k"] | float, costs: Float[Array, "*n k"] | None
 ) -> Int[Array, "n"]:
-    """Index of the highest z . scorer - (offset + costs) / 2, of as many positions at a time as there may be scores."""
+    """Index of the highest known . scorer - (offset + costs) / 2, that of the best product; of as many positions at a
+    time as there may be scores."""
     if costs is not None and costs.ndim == 1:
         offset, costs = offset + costs, None
-    offset = jnp.broadcast_to(offset, len(scorer))
-    scorer = jnp.concatenate([scorer, -0.5 * offset[:, None]], axis=-1)
-    z = jnp.pad(z, ((0, 0), (0, 1)), constant_values=1.0)
-    n, rows = z.shape[0], max(1, BLOCK_ELEMENTS // scorer.shape[0])
+    n, size = len(products[0].known), len(products[0].scorer)
+    offset = -0.5 * jnp.broadcast_to(offset, size)[:, None]
+    known = [jnp.pad(product.known, ((0, 0), (0, 1)), constant_values=1.0) for product in products]
+    scorers = [jnp.concatenate([product.scorer, offset], axis=-1) for product in products]
+
+    def search_block(costs: Array | None, *known: Array) -> Int[Array, "n"]:
+        return _search_block([Product(*pair) for pair in zip(known, scorers, strict=True)], costs)
+
+    rows = max(1, BLOCK_ELEMENTS // size)
     if n <= rows:
-        return _search_block(z, scorer, costs)
+        return search_block(costs, *known)
     blocks = -(-n // rows)
 
     def in_blocks(a: Array) -> Array:
         return jnp.pad(a, ((0, blocks * rows - n), (0, 0))).reshape(blocks, rows, -1)
 
-    parts = (in_blocks(z),) if costs is None else (in_blocks(z), in_blocks(costs))
-    found = jax.lax.map(lambda part: _search_block(part[0], scorer, *part[1:]), parts)
+    parts = (costs if costs is None else in_blocks(costs), *map(in_blocks, known))
+    found = jax.lax.map(lambda part: search_block(*part), parts)
     return found.reshape(-1)[:n]
 
 
@@ -135,22 +152,34 @@ def weighted_search(
     weights: Float[Array, "b h w d d"],
     codebook: Float[Array, "1 k d"],
     costs: IndexCosts | None = None,
+    limits: Limits | None = None,
 ) -> Int[Array, "b h w 1"]:
     """Indices of the least (z - c_k)^T weights (z - c_k), plus cost, for one group. No gradient passes through it.
 
     `weights` are symmetric: the score z^T W c_k - c_k^T W c_k / 2 is a product of what is known of a position and of a
-    codeword, as in `search`.
+    codeword, as in `search`. Where there are `limits`, of_position [b, h, w, m], the error is the lesser of both.
     """
-    z, weights, codebook, costs = jax.lax.stop_gradient((z, weights, codebook, costs))
+    z, weights, codebook, costs, limits = jax.lax.stop_gradient((z, weights, codebook, costs, limits))
     (book,), d = codebook, z.shape[-1]
     weighted = jnp.squeeze(weights @ z.swapaxes(-1, -2), -1)
     known = jnp.concatenate([weighted.reshape(-1, d), weights.reshape(-1, d * d)], axis=-1)
     scorer = jnp.concatenate([book, -0.5 * (book[:, :, None] * book[:, None]).reshape(-1, d * d)], axis=-1)
-    best = _search_blocks(known, scorer, 0.0, None if costs is None else _of_group(costs, 0)).reshape(z.shape[:-1])
+    products = [Product(known, scorer)]
+    if limits is not None:
+        own = jnp.sum(weighted * jnp.squeeze(z, -2), axis=-1).reshape(-1, 1)
+        products[0] = Product(
+            jnp.concatenate([known, own], axis=-1), jnp.pad(scorer, ((0, 0), (0, 1)), constant_values=-0.5)
+        )
+        at_most = limits.of_position.reshape(len(own), -1)
+        products.append(Product(at_most, -0.5 * limits.of_codeword))
+    best = _search_blocks(products, 0.0, None if costs is None else _of_group(costs, 0)).reshape(z.shape[:-1])
 
     def distance(indices: Array) -> Array:
         error = z - look_up(indices, codebook)
-        return jnp.sum(error @ weights * error, axis=-1)
+        near = jnp.sum(error @ weights * error, axis=-1)
+        if limits is None:
+            return near
+        return jnp.minimum(near, jnp.sum(limits.of_position[..., None, :] * limits.of_codeword[indices], axis=-1))
 
     return best if costs is None else _or_repeated(best, distance, costs)
 

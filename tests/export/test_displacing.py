@@ -14,8 +14,7 @@ from cbvc_jax.codec import Encoder, stream_header
 from cbvc_jax.export.backends import BACKENDS, open_export
 from cbvc_jax.export.write import write_export
 from cbvc_jax.model import init_params
-from cbvc_jax.modules.context import POINTER_SCALE
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE, REACH
+from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE, REACH
 from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import VideoInfo
 from cbvc_jax.weights import load_model, save_model

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbvc_jax.modules.displacement import REACH, SIDE, displace, find_displacements
+from cbvc_jax.modules.displacement import REACH, SIDE, displace, find_displacements, shares_of_nodes
 
 from .weights import normal
 
@@ -126,6 +126,26 @@ def test_weights_tell_what_an_error_of_a_displacement_changes():
         expected = np.einsum("bhwij,i,j->hw", weights, by, by)
         ratio = (change / expected)[1:-1, 4]
         np.testing.assert_allclose(ratio / np.median(ratio), 1.0, atol=0.35)
+
+
+def test_limits_know_where_a_block_looks_the_same_again():
+    period = 8
+    picture = np.tile(textured(192)[:, :, :period], (1, 1, 192 // period, 1))
+    found = search(picture, picture, 2)
+    np.testing.assert_array_equal(found.displacement, 0.0)
+    at = shares_of_nodes(np.float32([[0, 0], [0, period], [0, period / 2], [period, 0]]))
+    errors = np.einsum("hwm,km->khw", found.limits[0, 1:-1, 1:-1], at)
+    of_pixel = np.trace(found.weights[0, 1:-1, 1:-1], axis1=-2, axis2=-1) / 2
+    # As good as none, within the pixel that a grid of two misses; half a period on it is not.
+    np.testing.assert_allclose(errors[:2], np.stack([of_pixel] * 2), rtol=1e-4)
+    assert np.all(errors[2:] > 2 * errors[:2])
+
+
+def test_shares_of_nodes_are_those_between_which_a_displacement_lies():
+    shares = np.asarray(shares_of_nodes(np.float32([[-16, 16], [1, -0.5], [99, 0]]))).reshape(3, 17, 17)
+    np.testing.assert_allclose(shares.sum((1, 2)), 1.0)
+    assert shares[0, 0, 16] == 1.0 and shares[2, 16, 8] == 1.0
+    np.testing.assert_allclose(shares[1, 8:10, 7:9], [[0.125, 0.375], [0.125, 0.375]])
 
 
 def test_no_gradient_passes_through_the_search():

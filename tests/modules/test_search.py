@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cbvc_jax.modules import search as module
 from cbvc_jax.modules.search import (
     IndexCosts,
+    Limits,
     Repeats,
     fill_grid,
     look_up,
@@ -122,11 +123,14 @@ def test_outside_the_grid_the_nearest_index_is_repeated(rows, cols, more_rows, m
             np.testing.assert_array_equal(filled[0, i, j], indices[0, min(i, rows - 1), min(j, cols - 1)])
 
 
-def total_costs(z, codebook, costs: IndexCosts, weights=None):
-    """|z - c_k|^2, or weighted, plus cost for every position, group and codeword, in float64."""
+def total_costs(z, codebook, costs: IndexCosts, weights=None, limits: Limits | None = None):
+    """|z - c_k|^2, or weighted and within limits, plus cost for every position, group and codeword, in float64."""
     error = z.astype(np.float64)[..., None, :] - codebook.astype(np.float64)
     weighted = error if weights is None else error @ weights[..., None, :, :].astype(np.float64)
-    d = (weighted * error).sum(-1) + costs.of_index
+    d = (weighted * error).sum(-1)
+    if limits is not None:
+        d = np.minimum(d, (limits.of_position.astype(np.float64) @ limits.of_codeword.T)[..., None, :])
+    d = d + costs.of_index
     if costs.repeats is not None:
         plain = d + costs.repeats.of_change[..., None]
         repeat = d - costs.of_index + costs.repeats.of_repeat[..., None]
@@ -166,7 +170,8 @@ def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_positi
 
 @pytest.mark.parametrize("by_position", [False, True])
 @pytest.mark.parametrize("with_previous", [False, True])
-def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(monkeypatch, by_position, with_previous):
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(monkeypatch, by_position, with_previous, limited):
     monkeypatch.setattr(module, "BLOCK_ELEMENTS", 4 * 128)
     rng = np.random.default_rng(3)
     z, codebook, factor = 3 * normal(1, 3, 5, 1, 2), 3 * normal(1, 128, 2, seed=1), normal(1, 3, 5, 2, 2, seed=2)
@@ -174,8 +179,16 @@ def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(monkeypatc
     costs = some_costs(rng, (1, 3, 5, 1), 128, by_position, with_previous)
     run = jax.jit(weighted_search)
     free = IndexCosts(np.zeros((1, 128), np.float32))
-    for paid, found in ((free, run(z, weights, codebook)), (costs, run(z, weights, codebook, costs))):
-        totals = total_costs(z, codebook, paid, weights)
+    limits = None
+    if limited:
+        draw = rng.uniform(0, 4, (15 + 128) * 7).astype(np.float32)
+        limits = Limits(draw[: 15 * 7].reshape(1, 3, 5, 7), draw[15 * 7 :].reshape(128, 7))
+        # They make a difference, and not everywhere.
+        near = total_costs(z, codebook, free, weights)
+        assert 0.1 < np.mean(total_costs(z, codebook, free, weights, limits) < near) < 0.9
+    for paid in (free, costs):
+        found = run(z, weights, codebook, paid, limits)
+        totals = total_costs(z, codebook, paid, weights, limits)
         excess = np.take_along_axis(totals, np.asarray(found)[..., None], -1)[..., 0] - totals.min(-1)
         assert excess.max() < 1e-3
     assert (np.asarray(run(z, weights, codebook)) != np.asarray(search(z, codebook))).any()
