@@ -44,8 +44,8 @@ SHARES = (1.0 - np.abs(2 * np.arange(PATCH) - (PATCH - 1)) / PATCH).astype(np.fl
 """What a block's displacement counts along one axis of that; at every pixel, those of two blocks make 1."""
 DISTANCE_COST = 2e-5
 """Mean squared error, pixels in [-1, 1], that an encoder accepts for a displacement shorter by one pixel."""
-NODES = REACH + 1
-"""Displacements of whole two pixels along one axis."""
+NODES = np.arange(-REACH, REACH + 1, 2)
+"""Displacements of whole two pixels along one axis: those that an encoder compares first."""
 POINTER_SCALE = 0.25
 """What a pixel of displacement is in a codeword: its first two numbers; the others are 0."""
 SEEN_IN_HALVES = 1.5
@@ -180,7 +180,7 @@ def displace_macs(blocks: int, channels: int) -> int:
 
 def find_macs(blocks: int) -> int:
     """Multiply-accumulates of `find_displacements` on so many blocks of 32x32: squares of differences are one each."""
-    return blocks * (REACH + 1) ** 2 * (SIDE // 2) ** 2 + (REFINEMENTS + 1) * displace_macs(blocks, 1)
+    return blocks * len(NODES) ** 2 * (SIDE // 2) ** 2 + (REFINEMENTS + 1) * displace_macs(blocks, 1)
 
 
 def _of_neighbours(displacement: Float[Array, "b h w 2"], i: int, j: int) -> Float[Array, "b h w 4 2"]:
@@ -258,10 +258,9 @@ def find_displacements(
 
 def shares_of_nodes(displacement: Float[Array, "*n 2"]) -> Float[Array, "*n 17*17"]:
     """What displacements have of each one of whole two pixels: those around them, by nearness; they sum to 1."""
-    nodes = jnp.arange(-REACH, REACH + 1, 2, dtype=jnp.float32)
-    apart = jnp.abs(jnp.clip(displacement, -REACH, REACH)[..., None] - nodes) / 2.0
+    apart = jnp.abs(jnp.clip(displacement, -REACH, REACH)[..., None] - NODES) / 2.0
     down, right = jnp.unstack(jnp.maximum(1.0 - apart, 0.0), axis=-2)
-    return (down[..., :, None] * right[..., None, :]).reshape(*displacement.shape[:-1], NODES**2)
+    return (down[..., :, None] * right[..., None, :]).reshape(*displacement.shape[:-1], len(NODES) ** 2)
 
 
 def _weights_of_errors(shown: Float[Array, "b y x"]) -> Float[Array, "b h w 2 2"]:
@@ -279,7 +278,7 @@ def _search_halves(
     b, height, width = x.shape
     reach = REACH // 2
     around = jnp.pad(ref, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
-    steps = jnp.arange(-reach, reach + 1)
+    steps = NODES // 2
     shifts = jnp.stack(jnp.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
 
     def error(shift: Array) -> Array:

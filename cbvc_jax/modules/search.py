@@ -166,12 +166,10 @@ def weighted_search(
     scorer = jnp.concatenate([book, -0.5 * (book[:, :, None] * book[:, None]).reshape(-1, d * d)], axis=-1)
     products = [Product(known, scorer)]
     if limits is not None:
+        # Scores lack z^T W z, which is the same for all codewords.
         own = jnp.sum(weighted * jnp.squeeze(z, -2), axis=-1).reshape(-1, 1)
-        products[0] = Product(
-            jnp.concatenate([known, own], axis=-1), jnp.pad(scorer, ((0, 0), (0, 1)), constant_values=-0.5)
-        )
-        at_most = limits.of_position.reshape(len(own), -1)
-        products.append(Product(at_most, -0.5 * limits.of_codeword))
+        at_most = jnp.concatenate([own, limits.of_position.reshape(len(own), -1)], axis=-1)
+        products.append(Product(at_most, 0.5 * jnp.pad(-limits.of_codeword, ((0, 0), (1, 0)), constant_values=1.0)))
     best = _search_blocks(products, 0.0, None if costs is None else _of_group(costs, 0)).reshape(z.shape[:-1])
 
     def distance(indices: Array) -> Array:

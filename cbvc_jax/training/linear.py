@@ -205,7 +205,7 @@ def run_model(model: Model, footage: Footage, rate: str, still: bool) -> list[fl
 
 def _moved(x: Pictures, before: Pictures, codec: LinearCodec) -> tuple[np.ndarray, Pictures]:
     """Displacements of blocks [n, rows, columns, 2], and the picture before as they displace it."""
-    found = np.asarray(_search(x, before).displacement)
+    found = np.asarray(_search(x, before))
     if codec.displacements is not None:
         nearest = search_group(jnp.asarray(found.reshape(-1, 2)), jnp.asarray(codec.displacements))
         found = codec.displacements[np.asarray(nearest)]
@@ -213,7 +213,7 @@ def _moved(x: Pictures, before: Pictures, codec: LinearCodec) -> tuple[np.ndarra
     return found, np.asarray(_displaced(before, found))
 
 
-_search = jax.jit(find_displacements)
+_search = jax.jit(lambda picture, reference: find_displacements(picture, reference).displacement)
 _displaced = jax.jit(displace)
 
 

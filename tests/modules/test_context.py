@@ -129,7 +129,7 @@ def test_codewords_of_displacements_say_where_to_look_in_their_first_two_numbers
     displaced = jax.jit(lambda *a: module.apply({}, *a))(y_ref, pointers)
     np.testing.assert_allclose(displaced[:, :-1, 2:], y_ref[:, 1:, :-2], atol=1e-5)
     found, wanted = jax.jit(lambda *a: module.apply({}, *a, method="find"))(displaced, y_ref)
-    assert found.shape == pointers.shape
+    assert found.shape == pointers.shape and wanted.weights.shape == (1, 2, 2, 2, 2)
     np.testing.assert_array_equal(found[..., 0, :2], POINTER_SCALE * wanted.displacement)
     np.testing.assert_array_equal(found[..., 2:], 0.0)
 

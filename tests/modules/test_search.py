@@ -186,8 +186,8 @@ def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(monkeypatc
         # They make a difference, and not everywhere.
         near = total_costs(z, codebook, free, weights)
         assert 0.1 < np.mean(total_costs(z, codebook, free, weights, limits) < near) < 0.9
-    for paid in (free, costs):
-        found = run(z, weights, codebook, paid, limits)
+    searched = [(free, run(z, weights, codebook, None, limits)), (costs, run(z, weights, codebook, costs, limits))]
+    for paid, found in searched:
         totals = total_costs(z, codebook, paid, weights, limits)
         excess = np.take_along_axis(totals, np.asarray(found)[..., None], -1)[..., 0] - totals.min(-1)
         assert excess.max() < 1e-3
