@@ -35,7 +35,7 @@ from cbvc_jax.bitstream import (
 from cbvc_jax.errors import UsageError
 from cbvc_jax.lanes import in_lanes
 from cbvc_jax.presets import KEYFRAME
-from cbvc_jax.pricing import block_bits, index_costs
+from cbvc_jax.pricing import block_bits, index_costs, scale_of_price, scaled_costs
 from cbvc_jax.programs import Device, Frame, IndexMaps, Programs, batched, block_errors
 from cbvc_jax.rate_control import RateControl
 from cbvc_jax.refinement import check_effort, refine, rounds_of
@@ -47,6 +47,8 @@ DEFAULT_GOP = 32
 DEFAULT_CODING: StreamCoding = "adaptive"
 LEAST_GAIN = 0.1
 """Share of a block's error that coding it must take away, where bits have no price."""
+REFERRED_FRAMES = 10
+"""Frames that a keyframe's error counts in, where so many follow it: those after it repeat what it shows."""
 GetChances = Callable[[str], list[Chances] | None]
 
 
@@ -76,7 +78,7 @@ class Encoder:
       rate: codebooks of predicted frames: "high", "medium" or "low".
       gop: a keyframe at least every so many frames.
       price: lambda, the squared error that a bit has to save, in 8-bit levels; 0 sends the nearest codewords. It may be
-        changed between frames.
+        changed between frames. A bit of a keyframe, which the frames after it refer to, has to save a tenth of that.
       cuts: a keyframe where a new scene begins, too.
       skips: leave blocks of predicted frames as they were where that costs less, in error and in bits at their price.
         It takes making the picture up to twice a frame.
@@ -111,6 +113,8 @@ class Encoder:
         self._y_ref: Array | None = None
         self._shown: Array | None = None
         self._last: tuple[str, IndexMaps] = KEYFRAME, ()
+        self._before: Frame | None = None
+        self._scale: np.ndarray | float = 1.0
 
     def push(
         self, frame: Frame, *, rate: str | None = None, keyframe: bool = False, chances: GetChances | None = None
@@ -148,14 +152,14 @@ class Encoder:
                 y_hat = self._programs.restore(batched(maps), self._y_ref, kind, skip)
                 shown = self._programs.picture(y_hat)
             self._shown = shown
-        self._y_ref, self._last = y_hat, (kind, maps)
+        self._y_ref, self._last, self._before = y_hat, (kind, maps), frame
         self._position += 1
         return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps, skip)
 
     def _skipped(self, frame: Frame, shown: Array, bits: np.ndarray | float) -> Skip | None:
         """The blocks that cost less as they were than as coded, which `shown` shows; None if there is none."""
         stay, coded = np.asarray(block_errors(frame, self._shown)), np.asarray(block_errors(frame, shown))
-        skip = stay <= (coded + self.price * bits if self.price else coded * (1.0 + LEAST_GAIN))
+        skip = stay <= (coded + self.price * self._scale * bits if self.price else coded * (1.0 + LEAST_GAIN))
         return skip if skip.any() else None
 
     def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], list[Chances] | None]:
@@ -174,8 +178,15 @@ class Encoder:
             nearest = programs.search(frame, y_ref, kind)
             self._sensitivity[kind] = np.asarray(programs.sensitivity(nearest, y_ref, kind))
         sensitivity = self._sensitivity[kind]
-        costs = None if likely is None else index_costs(likely, self.price, sensitivity)
-        indices = programs.search(frame, y_ref, kind, costs)
+        costs = found = None
+        if likely is not None:
+            price = self.price / min(self.gop, REFERRED_FRAMES) if kind == KEYFRAME else self.price
+            costs = index_costs(likely, price, sensitivity)
+            if programs.preset.displaces and y_ref is not None and self._before is not None:
+                found, shares = programs.find(frame, self._before, y_ref)
+                self._scale = scale_of_price(np.asarray(shares), self.gop - self._position)
+                costs = scaled_costs(costs, self._scale)
+        indices = programs.search(frame, y_ref, kind, costs, found)
         if refined:
             indices = refine(programs, frame, indices, y_ref, kind, sensitivity, self._effort, costs)
         return indices, likely

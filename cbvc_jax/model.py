@@ -29,7 +29,7 @@ from cbvc_jax.modules.context import (
     ResidualDecoder,
     ResidualEncoder,
 )
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE, Wanted
 from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer, search_pointers
 from cbvc_jax.modules.search import IndexCosts, look_up
 from cbvc_jax.modules.transforms import Decoder, Encoder, KeyDecoder, KeyEncoder
@@ -78,12 +78,16 @@ class CodecModel(nn.Module):
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
         costs: list[IndexCosts] | None = None,
+        found: Wanted | None = None,
     ) -> list[StageCode]:
-        """Codes of one frame; a keyframe has kind "key" and y_ref None (equations 1 and 3)."""
+        """Codes of one frame; a keyframe has kind "key" and y_ref None (equations 1 and 3).
+
+        `found` is what `find` returned, where that is known.
+        """
         if y_ref is None:
             u = self.key_encoder(y) if self.preset.displaces else y
             return self.quantizer.encode(u, codebooks, kind, grids, quantised_stages, costs)
-        u, pointers = self.to_context(y, y_ref, codebooks, grids, quantised_stages, costs)
+        u, pointers = self.to_context(y, y_ref, codebooks, grids, quantised_stages, costs, found)
         return self.residual_quantizer.encode(u, codebooks, kind, grids, quantised_stages, costs, pointers)
 
     def to_context(
@@ -94,13 +98,19 @@ class CodecModel(nn.Module):
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
         costs: list[IndexCosts] | None = None,
+        found: Wanted | None = None,
     ) -> tuple[Float[Array, "b h w i"], StageCode | None]:
         """What the quantiser sees of a predicted frame, and the codes of its displacements if it has any."""
         if not self.preset.displaces:
             return self.context_encoder(y, y_ref), None
-        z, wanted = self.displacement.find(y, y_ref)
+        wanted = self.find(y, y_ref) if found is None else found
+        z = self.displacement.codewords(wanted)
         pointers = search_pointers(z, wanted, codebooks, grids, quantised_stages, costs)
         return self.context_encoder(y, self.displacement(y_ref, pointers.codewords)), pointers
+
+    def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Wanted:
+        """What an encoder's displacements should be."""
+        return self.displacement.find(y, y_ref)
 
     def restore(
         self, codewords: list[Float[Array, "b h w g d"]], y_ref: Float[Array, "b h w c"] | None, kind: str

@@ -20,6 +20,9 @@ from cbvc_jax.bitstream.frequencies import Integers
 from cbvc_jax.bitstream.rans import SCALE_BITS
 from cbvc_jax.modules.search import IndexCosts, Repeats
 
+USUAL_FRAMES = 5.0
+"""Frames in which the error of a block counts where a bit has its price."""
+
 
 def index_costs(
     chances: Sequence[Chances], price: float, sensitivity: Float[np.ndarray, "stages groups"]
@@ -46,6 +49,27 @@ def _stage_costs(chances: Chances, price: Float[np.ndarray, "groups"]) -> IndexC
     previous, repeat = chances.previous.astype(np.int32), cost(chances.hits)
     change = cost((1 << SCALE_BITS) - chances.hits)
     return IndexCosts(of_index, Repeats(*(jnp.asarray(_batched(maps)) for maps in (previous, repeat, change))))
+
+
+def scale_of_price(shares: Float[np.ndarray, "rows cols"], frames: int) -> Float[np.ndarray, "rows cols"]:
+    """Times which a bit of each block of 16x16 pixels costs, by the frames in which its error counts.
+
+    Args:
+      shares: of an error, below 1, that a frame hands on to the next one (`cbvc_jax.modules.displacement.carried`).
+      frames: from this one to the last before a keyframe; at least 1.
+    """
+    return (USUAL_FRAMES * (1.0 - shares) / (1.0 - shares**frames)).astype(np.float32)
+
+
+def scaled_costs(costs: Sequence[IndexCosts], scale: Float[np.ndarray, "rows cols"]) -> list[IndexCosts]:
+    """Costs of all stages at the scale of their blocks; at coarser stages, that of the mean of four blocks' frames."""
+    scaled = []
+    for cost in costs:
+        scaled.append(cost._replace(scale=jnp.asarray(scale)[None]))
+        rows, columns = scale.shape
+        frames = np.pad(1.0 / scale, ((0, rows % 2), (0, columns % 2)), mode="edge")
+        scale = 1.0 / np.mean([frames[i::2, j::2] for i in range(2) for j in range(2)], axis=0)
+    return scaled
 
 
 def block_bits(chances: Sequence[Chances], indices: Sequence[np.ndarray]) -> Float[np.ndarray, "rows cols"]:

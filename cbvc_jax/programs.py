@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
 from cbvc_jax.bitstream import Skip
-from cbvc_jax.geometry import GROUPS, STAGE_STRIDES, ceil_div, padded_size, stage_grids
+from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, STAGE_STRIDES, ceil_div, padded_size, stage_grids
 from cbvc_jax.model import CodebookSet, CodecModel, Params
-from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.blocks import pixel_shuffle
+from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE, Wanted, carried
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import Preset
@@ -57,10 +58,23 @@ class Programs:
         self._restored = 0
 
     def search(
-        self, frame: Frame, y_ref: Array | None, kind: str, costs: list[IndexCosts] | None = None
+        self,
+        frame: Frame,
+        y_ref: Array | None,
+        kind: str,
+        costs: list[IndexCosts] | None = None,
+        found: Wanted | None = None,
     ) -> list[Int32[Array, "1 rows cols g"]]:
-        x = frame[self._rows][:, self._columns]
-        return _search(self.preset, self.grids, kind, self.params, self.codebooks[kind], x[None], y_ref, costs)
+        books = self.codebooks[kind]
+        return _search(self.preset, self.grids, kind, self.params, books, self._padded(frame), y_ref, costs, found)
+
+    def find(self, frame: Frame, before: Frame, y_ref: Array) -> tuple[Wanted, Float[Array, "rows cols"]]:
+        """What displacements should be, where frames send them, and what `carried` says of blocks of 16x16 pixels."""
+        frames = self._padded(frame), self._padded(before)
+        return _find(self.preset, self.grids[0], self.params, *frames, y_ref)
+
+    def _padded(self, frame: Frame) -> UInt8[np.ndarray, "1 y x 3"]:
+        return frame[self._rows][:, self._columns][None]
 
     def sensitivity(self, indices: list[Any], y_ref: Array | None, kind: str) -> Float[Array, "stages groups"]:
         size, books = (self.height, self.width), self.codebooks[kind]
@@ -86,14 +100,24 @@ def _padding(size: int, padded: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, costs):
+def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, costs, found):
     model, variables = CodecModel(preset), {"params": params}
     y = model.apply(variables, to_unit(frame), method="latents")
     if costs is not None:
         sizes = stage_grids(*frame.shape[1:3])
         costs = [_fill_costs(c, *size) for c, size in zip(costs, sizes, strict=True)]
-    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, costs=costs, method="encode")
+    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, costs=costs, found=found, method="encode")
     return [c.indices[:, :rows, :cols].astype(jnp.uint16) for c, (rows, cols) in zip(codes, grids, strict=True)]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _find(preset: Preset, grid: tuple[int, int], params, frame, before, y_ref):
+    model, variables = CodecModel(preset), {"params": params}
+    y: Any = model.apply(variables, to_unit(frame), method="latents")
+    y_before: Any = model.apply(variables, to_unit(before), method="latents")
+    found: Any = model.apply(variables, y, y_ref, method="find")
+    x, x_before, x_ref = (pixel_shuffle(latents, LATENT_STRIDE) for latents in (y, y_before, y_ref))
+    return found, carried(x, x_before, x_ref, found.displacement)[0, : grid[0], : grid[1]]
 
 
 def _fill_costs(costs: IndexCosts, rows: int, cols: int) -> IndexCosts:
@@ -102,6 +126,8 @@ def _fill_costs(costs: IndexCosts, rows: int, cols: int) -> IndexCosts:
         costs = costs._replace(of_index=fill(costs.of_index, rows, cols))
     if costs.repeats is not None:
         costs = costs._replace(repeats=Repeats(*(fill(c, rows, cols) for c in costs.repeats)))
+    if costs.scale is not None:
+        costs = costs._replace(scale=fill(costs.scale, rows, cols))
     return costs
 
 

@@ -20,10 +20,11 @@ MIN_QUALITY, MAX_QUALITY = 0.0, 100.0
 HIGHEST_PRICE = 20000.0
 LOWEST_PRICE = 100.0
 """Prices at the ends of the scale, but that the best quality has a price of 0. In between they fall exponentially."""
-SPANS: dict[str, tuple[float, float]] = {"low": (0.0, 26.0), "medium": (26.0, 50.0), "high": (50.0, 100.0)}
-"""Part of the scale that each rate serves, where a model has all three: that of least error + price x bits there."""
-HYSTERESIS = 4.0
-"""How far beyond its part of the scale a rate goes on, since changing it costs what the index coding has learned."""
+SPANS: dict[str, tuple[float, float]] = {"low": (0.0, 16.0), "medium": (16.0, 66.0), "high": (66.0, 100.0)}
+"""Part of the scale that each rate serves, where a model has all three: that of the least error at equal bits there."""
+HYSTERESIS = 8.0
+"""How far beyond its part of the scale a rate goes on, since changing it costs what the index coding has learned. So
+far that what two neighbours can spend meets: there is no step for a target to fall into."""
 LOG_BITS_PER_QUALITY = 0.025
 GAIN = 0.3
 LARGEST_STEP = 6.0

@@ -264,10 +264,10 @@ def _paid(case: Case, indices: Indices) -> list[Array]:
 
 def _scaled(costs: IndexCosts, caution: Array) -> IndexCosts:
     """The costs beside distances that count so many times as much."""
-    of_index, repeats = costs
+    of_index, repeats, scale = costs
     if repeats is not None:
         repeats = repeats._replace(of_repeat=repeats.of_repeat / caution, of_change=repeats.of_change / caution)
-    return IndexCosts(of_index / caution, repeats)
+    return IndexCosts(of_index / caution, repeats, scale)
 
 
 def _tiles(cells: Cells, stage: int) -> Float[Array, "rows cols"]:

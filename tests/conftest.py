@@ -12,7 +12,7 @@ from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.model import init_params
 from cbvc_jax.presets import Preset
 from cbvc_jax.weights import Model, load_model, save_model
-from tests.mini_preset import MINI
+from tests.mini_preset import DISPLACING_MINI, MINI
 
 # Most of the quick suite's time is XLA's, compiling programs that then run once: with fewer optimisations it takes two
 # thirds of it. `make test-all` compiles as users do.
@@ -35,6 +35,14 @@ def model_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(model_folder) -> Model:
     return load_model(model_folder)
+
+
+@pytest.fixture(scope="session")
+def displacing_model(tmp_path_factory) -> Model:
+    """A `mini` whose latents are pictures, with random weights."""
+    folder = tmp_path_factory.mktemp("models") / "displacing"
+    save_model(folder, DISPLACING_MINI, *init_params(jax.random.PRNGKey(0), DISPLACING_MINI), "# random\n")
+    return load_model(folder)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,13 @@ from cbvc_jax.bitstream import PayloadLayout, StreamWriter
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.codec import Decoder, Encoder, stream_header
 from cbvc_jax.errors import UsageError
-from cbvc_jax.pricing import block_bits, index_costs
+from cbvc_jax.modules.search import IndexCosts
+from cbvc_jax.pricing import USUAL_FRAMES, block_bits, index_costs, scale_of_price, scaled_costs
 from cbvc_jax.video import VideoInfo
+from tests.tabled import with_tables
 
 SIZE = (48, 80)
+PRICE = 100.0
 
 
 def random_maps(rng, layout, skew):
@@ -79,7 +82,9 @@ def test_blocks_that_repeat_cost_next_to_nothing(model):
     assert block_bits(likely, moved).min() > 10.0
 
 
-def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
+@pytest.mark.parametrize("kind, skipped", [("model", 0.8), ("displacing_model", 0.9)])
+def test_a_price_makes_files_smaller_and_pictures_worse(kind, skipped, moving, request):
+    model = request.getfixturevalue(kind)
     info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25))
 
     def run(price: float, skips: bool = False) -> tuple[int, float]:
@@ -99,7 +104,39 @@ def test_a_price_makes_files_smaller_and_pictures_worse(model, moving):
     (plain_bytes, plain), (priced_bytes, priced) = run(0.0), run(1e9)
     assert priced_bytes < 0.8 * plain_bytes
     assert plain != priced
-    assert run(1e9, skips=True)[0] < 0.8 * priced_bytes
+    assert run(1e9, skips=True)[0] < skipped * priced_bytes
+
+
+def test_keyframes_pay_a_tenth_where_enough_frames_follow(model, moving, tmp_path):
+    frames = moving(9, *SIZE)
+    model = with_tables(model, frames, tmp_path / "tabled")
+    writer = StreamWriter(
+        io.BytesIO(), stream_header(model, VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25))), model.tables
+    )
+
+    def indices(price: float, gop: int) -> np.ndarray:
+        coded = Encoder(model, *SIZE, gop=gop, price=price).push(frames[0], chances=writer.chances)
+        return np.concatenate([maps.ravel() for maps in coded.indices])
+
+    for gop, share in ((32, 10), (10, 10), (4, 4)):
+        np.testing.assert_array_equal(indices(PRICE, gop), indices(PRICE / share, 1))
+        assert (indices(PRICE, gop) != indices(PRICE, 1)).any()
+
+
+def test_a_bit_costs_by_the_frames_in_which_an_error_counts():
+    shares = np.float32([[0.0, 0.5], [0.5, 0.9]])
+    np.testing.assert_allclose(scale_of_price(shares, 1), USUAL_FRAMES)
+    np.testing.assert_allclose(scale_of_price(shares, 3), USUAL_FRAMES / (1 + shares + shares**2), rtol=1e-5)
+    np.testing.assert_allclose(scale_of_price(shares, 10**9), USUAL_FRAMES * (1 - shares), rtol=1e-5)
+
+
+def test_coarser_stages_count_the_frames_of_all_their_blocks():
+    scale = 1.0 / np.float32([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    costs = [IndexCosts(np.zeros((2, 4), np.float32))] * 3
+    first, second, third = (np.asarray(c.scale)[0] for c in scaled_costs(costs, scale))
+    np.testing.assert_allclose(first, scale)
+    np.testing.assert_allclose(1.0 / second, [[3.0, 4.5], [7.5, 9.0]], rtol=1e-5)
+    np.testing.assert_allclose(1.0 / third, [[6.0]], rtol=1e-5)
 
 
 def test_a_price_without_chances_is_refused(model, moving):

@@ -90,13 +90,14 @@ class Displacement(nn.Module):
         where = jax.lax.slice_in_dim(pointers, 0, 2, axis=-1).squeeze(-2) / POINTER_SCALE
         return pixel_unshuffle(displace(picture, where), LATENT_STRIDE)
 
-    def find(
-        self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]
-    ) -> tuple[Float[Array, "b h4 w4 1 d"], Wanted]:
-        """What the codewords should be, for an encoder, and what errors are worth. No gradient passes through."""
-        wanted = find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
+    def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Wanted:
+        """What displacements should be, for an encoder. No gradient passes through."""
+        return find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
+
+    def codewords(self, wanted: Wanted) -> Float[Array, "b h4 w4 1 d"]:
+        """What the codewords of displacements should be."""
         nothing = [(0, 0)] * 3 + [(0, self.codeword_dim - 2)]
-        return jnp.pad(POINTER_SCALE * wanted.displacement, nothing)[..., None, :], wanted
+        return jnp.pad(POINTER_SCALE * wanted.displacement, nothing)[..., None, :]
 
 
 class ResidualEncoder(nn.Module):

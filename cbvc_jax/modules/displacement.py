@@ -57,6 +57,12 @@ LEAST_WEIGHT = 1e-5
 """Added to them where they say what an error costs: it costs something everywhere."""
 
 
+CARRIED = 0.9
+"""Share of a block's error that a frame hands on where nothing new comes."""
+LEAST_ERROR = 4e-3
+"""Added to a block's mean squared error, pixels in [-1, 1], beside which what is new counts."""
+
+
 class Wanted(NamedTuple):
     """What an encoder would have its displacements be.
 
@@ -254,6 +260,28 @@ def find_displacements(
     own = jnp.sum(errors * shares_of_nodes(wanted), axis=-1, keepdims=True)
     limits = SEEN_IN_HALVES * jnp.maximum(errors - own, 0.0) + of_pixel
     return Wanted(*jax.lax.stop_gradient((wanted, weights / share[..., None], limits / share)))
+
+
+def carried(
+    picture: Float[Array, "b 32*h 32*w 3"],
+    before: Float[Array, "b 32*h 32*w 3"],
+    reference: Float[Array, "b 32*h 32*w 3"],
+    displacement: Float[Array, "b h w 2"],
+) -> Float[Array, "b 2*h 2*w"]:
+    """Share of the error of each block of 16x16 pixels that its frame hands on to the next one: for an encoder.
+
+    What a displaced picture misses of the next one has to be sent anew, and takes with it what was right or wrong
+    there; the more so, the larger it is beside the error. From the frame before to this one tells of the next.
+
+    Args:
+      picture, before: what is to be coded, and was in the frame before; in [-1, 1].
+      reference: what `before` became.
+      displacement: of the blocks, in pixels.
+    """
+    x, was, ref = (jnp.mean(p, axis=-1) for p in (picture, before, reference))
+    had = _block_means(jnp.square(was - ref), QUADRANT) + LEAST_ERROR
+    new = _block_means(jnp.square(x - _at(was, displacement)), QUADRANT)
+    return CARRIED * had / (had + new)
 
 
 def shares_of_nodes(displacement: Float[Array, "*n 2"]) -> Float[Array, "*n 17*17"]:

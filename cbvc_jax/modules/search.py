@@ -45,10 +45,12 @@ class IndexCosts(NamedTuple):
     Attributes:
       of_index: of each index, at each position where it depends on that ("b h w g k"), or everywhere ("g k").
       repeats: where the frame before is referred to.
+      scale: times which all of it counts at each position; None: once.
     """
 
     of_index: Float[Array, "*b g k"]
     repeats: Repeats | None = None
+    scale: Float[Array, "b h w"] | None = None
 
 
 class Limits(NamedTuple):
@@ -86,26 +88,37 @@ def _search_block(products: Sequence[Product], costs: Float[Array, "n k"] | None
 
 
 def search_group(
-    z: Float[Array, "n d"], codebook: Float[Array, "k d"], costs: Float[Array, "*n k"] | None = None
+    z: Float[Array, "n d"],
+    codebook: Float[Array, "k d"],
+    costs: Float[Array, "*n k"] | None = None,
+    scale: Float[Array, "n"] | None = None,
 ) -> Int[Array, "n"]:
     """Index of the nearest codeword for every vector, the lowest one on a tie, without ever holding all distances.
 
-    `costs` are added to the squared distances: one for each codeword, or for each vector and codeword.
+    `costs` are added to the squared distances: one for each codeword, or for each vector and codeword; `scale` times,
+    where there is one for each vector.
     """
-    return _search_blocks([Product(z, codebook)], jnp.sum(jnp.square(codebook), axis=-1), costs)
+    return _search_blocks([Product(z, codebook)], jnp.sum(jnp.square(codebook), axis=-1), costs, scale)
 
 
 def _search_blocks(
-    products: Sequence[Product], offset: Float[Array, "k"] | float, costs: Float[Array, "*n k"] | None
+    products: Sequence[Product],
+    offset: Float[Array, "k"] | float,
+    costs: Float[Array, "*n k"] | None,
+    scale: Float[Array, "n"] | None = None,
 ) -> Int[Array, "n"]:
-    """Index of the highest known . scorer - (offset + costs) / 2, that of the best product; of as many positions at a
-    time as there may be scores."""
-    if costs is not None and costs.ndim == 1:
-        offset, costs = offset + costs, None
+    """Index of the highest known . scorer - (offset + scale x costs) / 2, that of the best product; of as many
+    positions at a time as there may be scores."""
     n, size = len(products[0].known), len(products[0].scorer)
-    offset = -0.5 * jnp.broadcast_to(offset, size)[:, None]
-    known = [jnp.pad(product.known, ((0, 0), (0, 1)), constant_values=1.0) for product in products]
-    scorers = [jnp.concatenate([product.scorer, offset], axis=-1) for product in products]
+    of_position, of_codeword = [jnp.ones(n)], [jnp.broadcast_to(offset, size)]
+    if costs is not None and costs.ndim == 1:
+        of_position.append(jnp.ones(n) if scale is None else scale)
+        of_codeword.append(costs)
+        costs = None
+    elif costs is not None and scale is not None:
+        costs = scale[:, None] * costs
+    known = [jnp.concatenate([p.known, jnp.stack(of_position, -1)], axis=-1) for p in products]
+    scorers = [jnp.concatenate([p.scorer, -0.5 * jnp.stack(of_codeword, -1)], axis=-1) for p in products]
 
     def search_block(costs: Array | None, *known: Array) -> Int[Array, "n"]:
         return _search_block([Product(*pair) for pair in zip(known, scorers, strict=True)], costs)
@@ -140,6 +153,7 @@ def rated_search(
             z[..., g, :].reshape(-1, z.shape[-1]),
             codebook[g],
             _of_group(costs, g),
+            _flat_scale(costs),
         )
         for g in range(codebook.shape[0])
     ]
@@ -170,7 +184,8 @@ def weighted_search(
         own = jnp.sum(weighted * jnp.squeeze(z, -2), axis=-1).reshape(-1, 1)
         at_most = jnp.concatenate([own, limits.of_position.reshape(len(own), -1)], axis=-1)
         products.append(Product(at_most, 0.5 * jnp.pad(-limits.of_codeword, ((0, 0), (1, 0)), constant_values=1.0)))
-    best = _search_blocks(products, 0.0, None if costs is None else _of_group(costs, 0)).reshape(z.shape[:-1])
+    priced = (None, None) if costs is None else (_of_group(costs, 0), _flat_scale(costs))
+    best = _search_blocks(products, 0.0, *priced).reshape(z.shape[:-1])
 
     def distance(indices: Array) -> Array:
         error = z - look_up(indices, codebook)
@@ -188,6 +203,10 @@ def _of_group(costs: IndexCosts, group: int) -> Float[Array, "*n k"]:
     return of_group if of_group.ndim == 1 else of_group.reshape(-1, of_group.shape[-1])
 
 
+def _flat_scale(costs: IndexCosts) -> Float[Array, "n"] | None:
+    return None if costs.scale is None else costs.scale.reshape(-1)
+
+
 def _or_repeated(
     best: Int[Array, "b h w g"],
     distance: Callable[[Int[Array, "b h w g"]], Float[Array, "b h w g"]],
@@ -197,23 +216,28 @@ def _or_repeated(
     if costs.repeats is None:
         return best
     previous, of_repeat, of_change = costs.repeats
-    changed = distance(best) + _index_costs(best, costs.of_index) + of_change
-    repeat = distance(previous) + of_repeat <= changed
+    changed = distance(best) + _scaled(_index_costs(best, costs.of_index) + of_change, costs)
+    repeat = distance(previous) + _scaled(of_repeat, costs) <= changed
     return jnp.where(repeat, previous, best)
 
 
 def cost_of(indices: Int[Array, "b h w g"], costs: IndexCosts) -> Float[Array, "b h w g"]:
     """What indices cost."""
     cost = _index_costs(indices, costs.of_index)
-    if costs.repeats is None:
-        return cost
-    return jnp.where(indices == costs.repeats.previous, costs.repeats.of_repeat, cost + costs.repeats.of_change)
+    if costs.repeats is not None:
+        previous, of_repeat, of_change = costs.repeats
+        cost = jnp.where(indices == previous, of_repeat, cost + of_change)
+    return _scaled(cost, costs)
+
+
+def _scaled(cost: Float[Array, "b h w g"], costs: IndexCosts) -> Float[Array, "b h w g"]:
+    return cost if costs.scale is None else costs.scale[..., None] * cost
 
 
 def costs_of_groups(costs: IndexCosts, groups: slice) -> IndexCosts:
     """The costs of some groups alone."""
     repeats = costs.repeats and Repeats(*(c[..., groups] for c in costs.repeats))
-    return IndexCosts(costs.of_index[..., groups, :], repeats)
+    return IndexCosts(costs.of_index[..., groups, :], repeats, costs.scale)
 
 
 def _index_costs(indices: Int[Array, "b h w g"], of_index: Float[Array, "*b g k"]) -> Float[Array, "b h w g"]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbvc_jax.modules.displacement import REACH, SIDE, displace, find_displacements, shares_of_nodes
+from cbvc_jax.modules.displacement import CARRIED, REACH, SIDE, carried, displace, find_displacements, shares_of_nodes
 
 from .weights import normal
 
@@ -139,6 +139,21 @@ def test_limits_know_where_a_block_looks_the_same_again():
     # As good as none, within the pixel that a grid of two misses; half a period on it is not.
     np.testing.assert_allclose(errors[:2], np.stack([of_pixel] * 2), rtol=1e-4)
     assert np.all(errors[2:] > 2 * errors[:2])
+
+
+def test_an_error_is_carried_on_where_nothing_new_comes():
+    before = textured(192)
+    error = 0.1 * normal(*before.shape)
+    x = np.roll(before, (3, 0), (1, 2))
+    x[:, 96:160, 96:160] = textured(192)[:, :64, :64]
+    moves = np.broadcast_to(np.float32([-3, 0]), (1, 6, 6, 2))
+    shares = np.asarray(carried(x, before, before + error, moves))
+    assert shares.shape == (1, 12, 12)
+    np.testing.assert_allclose(shares[:, 1:5, 1:], CARRIED, rtol=1e-5)
+    assert shares[:, 6:10, 6:10].max() < 0.2
+    # The larger the error is, the less it matters what else is new.
+    assert np.all(np.asarray(carried(x, before, before + 4 * error, moves)) >= shares - 1e-6)
+    assert np.all(np.asarray(carried(x, before, before + error, 0 * moves))[:, 1:5] < 0.9 * CARRIED)
 
 
 def test_shares_of_nodes_are_those_between_which_a_displacement_lies():

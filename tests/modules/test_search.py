@@ -14,6 +14,7 @@ from cbvc_jax.modules.search import (
     IndexCosts,
     Limits,
     Repeats,
+    cost_of,
     fill_grid,
     look_up,
     rated_search,
@@ -130,34 +131,34 @@ def total_costs(z, codebook, costs: IndexCosts, weights=None, limits: Limits | N
     d = (weighted * error).sum(-1)
     if limits is not None:
         d = np.minimum(d, (limits.of_position.astype(np.float64) @ limits.of_codeword.T)[..., None, :])
-    d = d + costs.of_index
-    if costs.repeats is not None:
-        plain = d + costs.repeats.of_change[..., None]
-        repeat = d - costs.of_index + costs.repeats.of_repeat[..., None]
-        d = np.where(
-            np.arange(codebook.shape[1]) == costs.repeats.previous[..., None], np.minimum(plain, repeat), plain
-        )
-    return d
+    scale = 1.0 if costs.scale is None else costs.scale[..., None, None]
+    if costs.repeats is None:
+        return d + scale * costs.of_index
+    plain = d + scale * (costs.of_index + costs.repeats.of_change[..., None])
+    repeat = d + scale * costs.repeats.of_repeat[..., None]
+    return np.where(np.arange(codebook.shape[1]) == costs.repeats.previous[..., None], np.minimum(plain, repeat), plain)
 
 
-def some_costs(rng, where, size, by_position, with_previous) -> IndexCosts:
+def some_costs(rng, where, size, by_position, with_previous, scaled) -> IndexCosts:
     of_index = rng.uniform(0, 20, (*where, size) if by_position else (where[-1], size)).astype(np.float32)
     maps = (
         rng.integers(0, size, where).astype(np.int32),
         rng.uniform(0, 2, where).astype(np.float32),
         rng.uniform(0, 9, where).astype(np.float32),
     )
-    return IndexCosts(of_index, Repeats(*maps) if with_previous else None)
+    scale = rng.uniform(0.2, 5, where[:-1]).astype(np.float32) if scaled else None
+    return IndexCosts(of_index, Repeats(*maps) if with_previous else None, scale)
 
 
 @pytest.mark.parametrize("by_position", [False, True])
 @pytest.mark.parametrize("with_previous", [False, True])
-def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_position, with_previous):
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_position, with_previous, scaled):
     monkeypatch.setattr(module, "BLOCK_ELEMENTS", 4 * 128)
     rng = np.random.default_rng(3)
     z, codebook = normal(1, 3, 5, 2, 6), normal(2, 128, 6, seed=1)
     where = (1, 3, 5, 2)
-    costs = some_costs(rng, where, 128, by_position, with_previous)
+    costs = some_costs(rng, where, 128, by_position, with_previous, scaled)
     found = np.asarray(jax.jit(rated_search)(z, codebook, costs))
     totals = total_costs(z, codebook, costs)
     excess = np.take_along_axis(totals, found[..., None], -1)[..., 0] - totals.min(-1)
@@ -166,17 +167,23 @@ def test_a_rated_search_finds_the_least_distance_and_cost(monkeypatch, by_positi
     assert (found != nearest).any()
     free = jax.tree.map(np.zeros_like, costs)._replace(repeats=None)
     np.testing.assert_array_equal(np.asarray(rated_search(z, codebook, free)), nearest)
+    np.testing.assert_allclose(
+        np.sum(np.square(z - look_up(found, codebook)), -1) + cost_of(found, costs), totals.min(-1), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("by_position", [False, True])
 @pytest.mark.parametrize("with_previous", [False, True])
 @pytest.mark.parametrize("limited", [False, True])
-def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(monkeypatch, by_position, with_previous, limited):
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_weighted_search_finds_the_least_weighted_distance_and_cost(
+    monkeypatch, by_position, with_previous, limited, scaled
+):
     monkeypatch.setattr(module, "BLOCK_ELEMENTS", 4 * 128)
     rng = np.random.default_rng(3)
     z, codebook, factor = 3 * normal(1, 3, 5, 1, 2), 3 * normal(1, 128, 2, seed=1), normal(1, 3, 5, 2, 2, seed=2)
     weights = factor @ factor.swapaxes(-1, -2)
-    costs = some_costs(rng, (1, 3, 5, 1), 128, by_position, with_previous)
+    costs = some_costs(rng, (1, 3, 5, 1), 128, by_position, with_previous, scaled)
     run = jax.jit(weighted_search)
     free = IndexCosts(np.zeros((1, 128), np.float32))
     limits = None
