@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE, STAGE_STRIDES
+from cbvc_jax.modules.blocks import pixel_shuffle
 from cbvc_jax.modules.context import (
     FLOOR,
     CompactContextDecoder,
@@ -30,7 +31,8 @@ from cbvc_jax.modules.context import (
     ResidualEncoder,
 )
 from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE, Wanted
-from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer, search_pointers
+from cbvc_jax.modules.pointers import search_pointers, settle_pointers
+from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer
 from cbvc_jax.modules.search import IndexCosts, look_up
 from cbvc_jax.modules.transforms import Decoder, Encoder, KeyDecoder, KeyEncoder
 from cbvc_jax.presets import KEYFRAME, Preset
@@ -78,16 +80,16 @@ class CodecModel(nn.Module):
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
         costs: list[IndexCosts] | None = None,
-        found: Wanted | None = None,
+        pointers: StageCode | None = None,
     ) -> list[StageCode]:
         """Codes of one frame; a keyframe has kind "key" and y_ref None (equations 1 and 3).
 
-        `found` is what `find` returned, where that is known.
+        `pointers` is what `point` returned, of an encoder that asked for it.
         """
         if y_ref is None:
             u = self.key_encoder(y) if self.preset.displaces else y
             return self.quantizer.encode(u, codebooks, kind, grids, quantised_stages, costs)
-        u, pointers = self.to_context(y, y_ref, codebooks, grids, quantised_stages, costs, found)
+        u, pointers = self.to_context(y, y_ref, codebooks, grids, quantised_stages, costs, pointers)
         return self.residual_quantizer.encode(u, codebooks, kind, grids, quantised_stages, costs, pointers)
 
     def to_context(
@@ -98,19 +100,35 @@ class CodecModel(nn.Module):
         grids: Grids | None = None,
         quantised_stages: int | Int[Array, ""] = STAGES,
         costs: list[IndexCosts] | None = None,
-        found: Wanted | None = None,
+        pointers: StageCode | None = None,
     ) -> tuple[Float[Array, "b h w i"], StageCode | None]:
         """What the quantiser sees of a predicted frame, and the codes of its displacements if it has any."""
         if not self.preset.displaces:
             return self.context_encoder(y, y_ref), None
-        wanted = self.find(y, y_ref) if found is None else found
-        z = self.displacement.codewords(wanted)
-        pointers = search_pointers(z, wanted, codebooks, grids, quantised_stages, costs)
+        if pointers is None:
+            wanted = self.find(y, y_ref)
+            z = self.displacement.codewords(wanted)
+            pointers = search_pointers(z, wanted, codebooks, grids, quantised_stages, costs)
         return self.context_encoder(y, self.displacement(y_ref, pointers.codewords)), pointers
 
     def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Wanted:
         """What an encoder's displacements should be."""
         return self.displacement.find(y, y_ref)
+
+    def point(
+        self,
+        y: Float[Array, "b h w c"],
+        y_ref: Float[Array, "b h w c"],
+        wanted: Wanted,
+        codebooks: Codebooks,
+        grids: Grids | None,
+        costs: list[IndexCosts],
+    ) -> StageCode:
+        """Codes of the displacements that `find` has found, each settled with those around it."""
+        z = self.displacement.codewords(wanted)
+        pointers = search_pointers(z, wanted, codebooks, grids, costs=costs)
+        x, x_ref = (pixel_shuffle(latents, LATENT_STRIDE) for latents in (y, y_ref))
+        return settle_pointers(pointers, wanted, x, x_ref, codebooks, grids, costs)
 
     def restore(
         self, codewords: list[Float[Array, "b h w g d"]], y_ref: Float[Array, "b h w c"] | None, kind: str

@@ -65,6 +65,7 @@ class Programs:
         costs: list[IndexCosts] | None = None,
         found: Wanted | None = None,
     ) -> list[Int32[Array, "1 rows cols g"]]:
+        """Indices of each stage; with `costs` by error and cost together; `found` is what `find` has found."""
         books = self.codebooks[kind]
         return _search(self.preset, self.grids, kind, self.params, books, self._padded(frame), y_ref, costs, found)
 
@@ -106,7 +107,10 @@ def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, c
     if costs is not None:
         sizes = stage_grids(*frame.shape[1:3])
         costs = [_fill_costs(c, *size) for c, size in zip(costs, sizes, strict=True)]
-    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, costs=costs, found=found, method="encode")
+    options: dict[str, Any] = {"costs": costs}
+    if found is not None:
+        options["pointers"] = model.apply(variables, y, y_ref, found, codebooks, grids, costs, method="point")
+    codes: Any = model.apply(variables, y, y_ref, codebooks, kind, grids, **options, method="encode")
     return [c.indices[:, :rows, :cols].astype(jnp.uint16) for c, (rows, cols) in zip(codes, grids, strict=True)]
 
 

@@ -73,11 +73,13 @@ class Wanted(NamedTuple):
       limits: what each displacement of whole two pixels changes it by at the most, in the same measure: how much more
         error is seen there, and what a pixel's is on top, since such a grid misses that. Far away e^T weights e says
         too much: a block that looks like itself a little further on is as good there.
+      unit: what 1 of that measure is in squared error, pixels in [-1, 1], summed over a block.
     """
 
     displacement: Float[Array, "b h w 2"]
     weights: Float[Array, "b h w 2 2"]
     limits: Float[Array, "b h w 17*17"]
+    unit: Float[Array, "b 1 1 1"]
 
 
 @jax.custom_vjp
@@ -259,7 +261,7 @@ def find_displacements(
     share = jnp.mean(of_pixel, axis=(1, 2), keepdims=True)
     own = jnp.sum(errors * shares_of_nodes(wanted), axis=-1, keepdims=True)
     limits = SEEN_IN_HALVES * jnp.maximum(errors - own, 0.0) + of_pixel
-    return Wanted(*jax.lax.stop_gradient((wanted, weights / share[..., None], limits / share)))
+    return Wanted(*jax.lax.stop_gradient((wanted, weights / share[..., None], limits / share, SIDE**2 * share)))
 
 
 def carried(

@@ -13,7 +13,7 @@ searched in a codebook of its own. Codebooks are not parameters of these modules
 and every rate of predicted frames bring their own to the same networks.
 
 Where frames send displacements, these are the first codebook of stage 2, and the networks know nothing of them: they
-are searched before (`search_pointers`), and what the networks see of that group is 0.
+are searched before (`cbvc_jax.modules.pointers`), and what the networks see of that group is 0.
 """
 
 from __future__ import annotations
@@ -27,17 +27,15 @@ from jaxtyping import Array, Float, Int
 from cbvc_jax.geometry import GROUPS, STAGE_STRIDES
 from cbvc_jax.modules.blocks import AttentionBlock, Chain, Conv3, ResidualBlock, ResidualDown, ResidualUp
 from cbvc_jax.modules.compact import CompactBlock, CompactStack, KindAffine, Pointwise
-from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE, Wanted, shares_of_nodes
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.search import (
     IndexCosts,
-    Limits,
     costs_of_groups,
     fill_grid,
     look_up,
     rated_search,
     search,
     straight_through,
-    weighted_search,
 )
 from cbvc_jax.presets import Preset
 
@@ -60,30 +58,6 @@ class StageCode(NamedTuple):
     codewords: Float[Array, "b h w g d"]
 
 
-def search_pointers(
-    z: Float[Array, "b h w 1 d"],
-    wanted: Wanted,
-    codebooks: Codebooks,
-    grids: Grids | None = None,
-    quantised_stages: int | Int[Array, ""] = STAGES,
-    costs: list[IndexCosts] | None = None,
-) -> StageCode:
-    """Displacements as the codewords of their group: those of the least error, weighted as `wanted` says.
-
-    Its limits count where bits have a price; the nearest codeword is within them. `z` is what the codewords should be,
-    and the other arguments are those of `VectorQuantizer.encode`.
-    """
-    own = slice(POINTING_GROUP, POINTING_GROUP + 1)
-    codebook = codebooks[POINTING_STAGE][own]
-    of_group = limits = None
-    if costs is not None:
-        of_group = costs_of_groups(costs[POINTING_STAGE], own)
-        shares = shares_of_nodes(codebook[0, :, :2] / POINTER_SCALE)
-        limits = Limits(POINTER_SCALE**2 * wanted.limits, shares)
-    indices = weighted_search(z[..., :2], wanted.weights, codebook[..., :2], of_group, limits)
-    return _stage_code(z, indices, POINTING_STAGE, codebook, grids, quantised_stages)
-
-
 def _search_stage(
     z: Float[Array, "b h w g d"],
     stage: int,
@@ -96,17 +70,18 @@ def _search_stage(
     """Codes of some groups of one stage."""
     codebook = codebooks[stage][groups]
     indices = search(z, codebook) if costs is None else rated_search(z, codebook, costs_of_groups(costs[stage], groups))
-    return _stage_code(z, indices, stage, codebook, grids, quantised_stages)
+    return stage_code(z, indices, stage, codebook, grids, quantised_stages)
 
 
-def _stage_code(
+def stage_code(
     z: Float[Array, "b h w g d"],
     indices: Int[Array, "b h w g"],
     stage: int,
     codebook: Float[Array, "g k d"],
     grids: Grids | None,
-    quantised_stages: int | Int[Array, ""],
+    quantised_stages: int | Int[Array, ""] = STAGES,
 ) -> StageCode:
+    """What a stage sends of z with these indices, those outside of its grid being what a decoder fills in."""
     if grids is not None:
         indices = fill_grid(indices, *grids[stage])
     # A traced number of stages: one compiled program serves warm-up and training alike.
@@ -170,7 +145,7 @@ class VectorQuantizer(nn.Module):
           grids: (rows, columns) that are sent, a stage; indices outside repeat their nearest neighbour inside.
           quantised_stages: stages after these pass z on as it is: for warming up and for starting codebooks.
           costs: of each stage's indices, to weigh against distance.
-          pointers: what `search_pointers` found, where frames send displacements.
+          pointers: what `cbvc_jax.modules.pointers` found, where frames send displacements.
         """
         options = codebooks, grids, quantised_stages, costs
         codes = []
