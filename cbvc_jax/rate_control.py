@@ -19,7 +19,9 @@ from cbvc_jax.presets import RATES
 MIN_QUALITY, MAX_QUALITY = 0.0, 100.0
 HIGHEST_PRICE = 20000.0
 LOWEST_PRICE = 100.0
-"""Prices at the ends of the scale, but that the best quality has a price of 0. In between they fall exponentially."""
+"""Prices at the ends of the scale, if they fell exponentially all the way."""
+KNEE, FASTER = 90.0, 10.0
+"""Quality from which prices fall by that much more to the end of the scale, but that the best one has a price of 0."""
 SPANS: dict[str, tuple[float, float]] = {"low": (0.0, 16.0), "medium": (16.0, 66.0), "high": (66.0, 100.0)}
 """Part of the scale that each rate serves, where a model has all three: that of the least error at equal bits there."""
 HYSTERESIS = 8.0
@@ -62,6 +64,7 @@ def setting_for(quality: float, rates: tuple[str, ...] = RATES, last: str | None
         price = 0.0
     else:
         price = HIGHEST_PRICE * (LOWEST_PRICE / HIGHEST_PRICE) ** (quality / MAX_QUALITY)
+        price /= FASTER ** (max(0.0, quality - KNEE) / (MAX_QUALITY - KNEE))
     if last is not None and last in rates:
         low, high = SPANS[last]
         if low - HYSTERESIS <= quality <= high + HYSTERESIS:
