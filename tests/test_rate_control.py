@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.presets import RATES
-from cbvc_jax.rate_control import MAX_QUALITY, SPANS, RateControl, setting_for
+from cbvc_jax.rate_control import (
+    FASTER,
+    HIGHEST_PRICE,
+    KNEE,
+    LOWEST_PRICE,
+    MAX_QUALITY,
+    SPANS,
+    RateControl,
+    setting_for,
+)
 
 qualities = st.floats(0.0, 100.0)
 
@@ -25,6 +35,14 @@ def test_more_quality_never_makes_bits_dearer_or_the_rate_lower(a, b):
 def test_the_best_quality_sends_the_nearest_codewords_of_the_highest_rate():
     assert setting_for(MAX_QUALITY) == setting_for(100) and setting_for(100).price == 0.0
     assert setting_for(100).rate == "high" and setting_for(0).rate == "low"
+
+
+def test_prices_fall_evenly_and_faster_at_the_end():
+    steps = [setting_for(q).price / setting_for(q + 1).price for q in range(int(MAX_QUALITY) - 1)]
+    even = (HIGHEST_PRICE / LOWEST_PRICE) ** (1 / MAX_QUALITY)
+    np.testing.assert_allclose(steps[: int(KNEE)], even)
+    np.testing.assert_allclose(steps[int(KNEE) :], even * FASTER ** (1 / (MAX_QUALITY - KNEE)))
+    assert setting_for(0).price == HIGHEST_PRICE
 
 
 @given(qualities, st.sampled_from([("high",), ("low",), ("high", "low"), ("medium", "low")]))
