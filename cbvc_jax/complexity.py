@@ -187,7 +187,7 @@ class _Counter:
         return out
 
     def _cost(self, module: nn.Module, method: str, args: tuple, out: Any) -> Cost | None:
-        if isinstance(module, Displacement):
+        if isinstance(module, Displacement) and method in ("find", "__call__"):
             b, h, w, c = args[0].shape
             blocks = b * h * w // (SIDE // LATENT_STRIDE) ** 2
             found = method == "find"
