@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cbvc_jax.modules.context import Displacement
 from cbvc_jax.modules.displacement import POINTER_SCALE, REACH, SIDE, displace, find_displacements
 from cbvc_jax.modules.pointers import search_pointers, settle_pointers
 from cbvc_jax.modules.search import IndexCosts, Repeats
@@ -58,7 +58,7 @@ def costs_of(scale: float, repeats: bool) -> list[IndexCosts]:
 @functools.partial(jax.jit, static_argnames="grids")
 def chosen(x, reference, books, costs, grids=None):
     wanted = find_displacements(x, reference)
-    z = jnp.pad(POINTER_SCALE * wanted.displacement, ((0, 0), (0, 0), (0, 0), (0, 2)))[..., None, :]
+    z = Displacement(codeword_dim=4).apply({}, wanted, method="codewords")
     alone = search_pointers(z, wanted, books, grids, costs=costs)
     return wanted.unit, alone, settle_pointers(alone, wanted, x, reference, books, grids, costs)
 
