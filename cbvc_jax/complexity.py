@@ -190,8 +190,9 @@ class _Counter:
         if isinstance(module, Displacement) and method in ("find", "__call__"):
             b, h, w, c = args[0].shape
             blocks = b * h * w // (SIDE // LATENT_STRIDE) ** 2
-            found = method == "find"
-            return Cost(attention_macs=find_macs(blocks) if found else displace_macs(blocks, c // LATENT_STRIDE**2))
+            way = module.interpolation
+            macs = find_macs(blocks, way) if method == "find" else displace_macs(blocks, c // LATENT_STRIDE**2, way)
+            return Cost(attention_macs=macs)
         if method != "__call__":
             return None
         if isinstance(module, GDN):

@@ -17,7 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE, STAGE_STRIDES
 from cbvc_jax.modules.blocks import pixel_shuffle
@@ -38,6 +38,8 @@ from cbvc_jax.modules.transforms import Decoder, Encoder, KeyDecoder, KeyEncoder
 from cbvc_jax.presets import KEYFRAME, Preset
 
 Params = dict
+KEYFRAME_NETWORKS = ("key_encoder", "quantizer", "key_decoder")
+"""Networks that keyframes alone have, where latents are pictures."""
 CodebookSet = dict[str, Codebooks]
 """Codebooks of each stage by kind: "key" and every rate."""
 
@@ -53,7 +55,7 @@ class CodecModel(nn.Module):
         self.decoder = Decoder(p)
         if p.displaces:
             self.key_encoder, self.key_decoder = KeyEncoder(p), KeyDecoder(p)
-            self.displacement = Displacement(p.codeword_dim)
+            self.displacement = Displacement(p.codeword_dim, p.interpolation or "linear")
             self.context_encoder, self.context_decoder = ResidualEncoder(p), ResidualDecoder(p)
             self.quantizer = VectorQuantizer(p, kinds["quantizer"])
             self.residual_quantizer = VectorQuantizer(p, kinds["residual_quantizer"], FLOOR, points=True)
@@ -123,12 +125,16 @@ class CodecModel(nn.Module):
         codebooks: Codebooks,
         grids: Grids | None,
         costs: list[IndexCosts],
+        settled: bool = True,
     ) -> StageCode:
-        """Codes of the displacements that `find` has found, each settled with those around it."""
+        """Codes of the displacements that `find` has found, each settled with those around it unless that is not asked
+        for: it takes several times as long as the rest of a frame does in training."""
         z = self.displacement.codewords(wanted)
         pointers = search_pointers(z, wanted, codebooks, grids, costs=costs)
+        if not settled:
+            return pointers
         x, x_ref = (pixel_shuffle(latents, LATENT_STRIDE) for latents in (y, y_ref))
-        return settle_pointers(pointers, wanted, x, x_ref, codebooks, grids, costs)
+        return settle_pointers(pointers, wanted, x, x_ref, codebooks, grids, costs, self.displacement.interpolation)
 
     def restore(
         self, codewords: list[Float[Array, "b h w g d"]], y_ref: Float[Array, "b h w c"] | None, kind: str
@@ -197,13 +203,14 @@ def hold_skipped(
 
     Their indices were not sent, and what stands in for them must not have a say in the blocks around them.
     """
-    held = []
-    for codeword, stride in zip(codewords, STAGE_STRIDES, strict=True):
-        b, h, w = codeword.shape[:3]
-        side = stride // STAGE_STRIDES[0]
-        whole = jnp.min(skip.reshape(b, h, side, w, side), axis=(2, 4)) != 0
-        held.append(jnp.where(whole[..., None, None], 0.0, codeword))
-    return held
+    return [jnp.where(s[..., None, None], c, 0.0) for c, s in zip(codewords, sent_places(skip), strict=True)]
+
+
+def sent_places(skip: Int[Array, "b h w"]) -> list[Bool[Array, "b hs ws"]]:
+    """Where each stage's indices are sent: at least one of the blocks of 16x16 pixels there is not skipped."""
+    b, h, w = skip.shape
+    sides = [stride // STAGE_STRIDES[0] for stride in STAGE_STRIDES]
+    return [jnp.min(skip.reshape(b, h // n, n, w // n, n), axis=(2, 4)) == 0 for n in sides]
 
 
 def init_codebooks(rng: Array, preset: Preset) -> CodebookSet:

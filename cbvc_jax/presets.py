@@ -37,6 +37,10 @@ class Preset:
       decoder: "full" or "light" (conv blocks only).
       encoder_depth, decoder_depth, context_depth, quantizer_depth: blocks in each compact transform.
       width: channels of the networks at 1/8 of the frame size, where latents have others; None: `latent_channels`.
+      interpolation: of displacements that are no whole pixels, "cubic"; None: linear.
+      detail_depth, detail_width: blocks that see a predicted frame as it was restored and add to it, and their
+        channels, where latents are pictures; None: no such blocks.
+      key_depth, key_width: the same for keyframes, and as many blocks beside the encoder's.
     """
 
     name: str
@@ -61,6 +65,11 @@ class Preset:
     context_depth: int = 2
     quantizer_depth: int = 1
     width: int | None = None
+    interpolation: Literal["cubic"] | None = None
+    detail_depth: int | None = None
+    detail_width: int | None = None
+    key_depth: int | None = None
+    key_width: int | None = None
 
     @property
     def displaces(self) -> bool:
@@ -112,6 +121,11 @@ PRESETS: dict[str, Preset] = {
             context_depth=2,
             quantizer_depth=1,
             width=96,
+            interpolation="cubic",
+            detail_depth=3,
+            detail_width=160,
+            key_depth=4,
+            key_width=192,
         ),
         Preset(
             name="tiny",

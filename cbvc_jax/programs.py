@@ -121,7 +121,8 @@ def _find(preset: Preset, grid: tuple[int, int], params, frame, before, y_ref):
     y_before: Any = model.apply(variables, to_unit(before), method="latents")
     found: Any = model.apply(variables, y, y_ref, method="find")
     x, x_before, x_ref = (pixel_shuffle(latents, LATENT_STRIDE) for latents in (y, y_before, y_ref))
-    return found, carried(x, x_before, x_ref, found.displacement)[0, : grid[0], : grid[1]]
+    shares = carried(x, x_before, x_ref, found.displacement, preset.interpolation or "linear")
+    return found, shares[0, : grid[0], : grid[1]]
 
 
 def _fill_costs(costs: IndexCosts, rows: int, cols: int) -> IndexCosts:

@@ -45,11 +45,12 @@ MAX_CODEBOOK_SIZE = 1 << 16
 SEPARATOR = "/"
 TABLES = "tables"
 """What the names of initial tables begin with."""
-_OPTIONAL = ("width",)
+_OPTIONAL = ("width", "interpolation", "detail_depth", "detail_width", "key_depth", "key_width")
 _CHOICES = {
     "blocks": ("conv", "compact"),
     "context": ("attention", "resblock", "displacement"),
     "decoder": ("full", "light"),
+    "interpolation": ("cubic",),
 }
 
 

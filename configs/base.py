@@ -27,6 +27,21 @@ def phase(**overrides) -> ml_collections.ConfigDict:
     return config
 
 
+def quality(**prices) -> ml_collections.ConfigDict:
+    """Training for `cbvc encode --quality`, of models whose latents are pictures; without prices: off."""
+    config = ml_collections.ConfigDict()
+    # Prices of a bit by kind of frame ("key" or a rate), (lowest, highest), in squared 8-bit levels as an encoder has
+    # them: each step draws one, evenly in their logarithms, and searches with it. Predicted frames skip blocks that
+    # cost less as they were, which then have no say in codebooks, and keep their codewords of displacements. A fifth of
+    # the steps has no price and skips nothing. These kinds do without codebook.price.
+    config.prices = ml_collections.ConfigDict(prices)
+    # Squared error in the picture, in 8-bit levels, for a unit of squared distance in the search of each stage, of
+    # predicted frames and of keyframes.
+    config.sensitivity = (270.0, 950.0, 2400.0)
+    config.key_sensitivity = (320.0, 480.0, 1200.0)
+    return config
+
+
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # Root of all randomness: parameters, data, restarts.
@@ -108,6 +123,8 @@ def get_config() -> ml_collections.ConfigDict:
     # Latents gathered for each codeword (at most 65536 in all) when a codebook starts.
     config.codebook.start_vectors = 4
 
+    config.quality = quality()
+
     # Devices that share one copy of the parameters, each with a slice of them and of Adam's moments. 1: a copy each.
     config.mesh = ml_collections.ConfigDict({"fsdp": 1})
     # Parts that a batch is cut into, one after the other, their gradients added: less memory, the same step.
@@ -123,8 +140,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.phase_order = ("gops",)
 
     # Steps between lines of metrics, and between reconstructions for TensorBoard.
-    config.log_every = 50
-    config.images_every = 1000
+    config.log_every, config.images_every = 50, 1000
     # Step at which the profiler starts (0: never), and for how many steps; its trace lies in the run's folder.
     config.profile_at = 0
     config.profile_steps = 5

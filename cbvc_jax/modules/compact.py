@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle
 
 SMALL_INIT = nn.initializers.variance_scaling(0.05, "fan_in", "truncated_normal")
@@ -83,7 +84,7 @@ class LappedOutput(nn.Module):
 
     features: int
     up: int
-    small_output: bool = False
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b up*h up*w f"]:
@@ -93,11 +94,25 @@ class LappedOutput(nn.Module):
             x = jax.lax.concatenate([_cut(x, axis, 0, 1), x, _cut(x, axis, last, 1)], axis)
         rows = [_cut(x, 1, i, h + 1) for i in range(2)]
         corners = [_cut(row, 2, j, w + 1) for row in rows for j in range(2)]
-        init = SMALL_INIT if self.small_output else nn.initializers.lecun_normal()
-        outward = Pointwise(self.features * self.up**2, kernel_init=init, name="outward")
+        outward = Pointwise(self.features * self.up**2, kernel_init=self.kernel_init, name="outward")
         blocks = outward(jnp.concatenate(corners, axis=-1))
         margin = self.up // 2
         return _cut(_cut(pixel_shuffle(blocks, self.up), 1, margin, h * self.up), 2, margin, w * self.up)
+
+
+class Detail(nn.Module):
+    """What wide blocks add to latents that are pictures, once they are restored: nothing before they have learned."""
+
+    depth: int
+    width: int
+    floor: float = CompactBlock.floor
+
+    @nn.compact
+    def __call__(self, y_hat: Float[Array, "b h w c"], u: Float[Array, "b h w i"]) -> Float[Array, "b h w c"]:
+        seen = jnp.concatenate([y_hat, u], axis=-1)
+        x = CompactStack(self.depth, self.width, floor=self.floor, name="stack")(seen)
+        shown = LappedOutput(3, LATENT_STRIDE, nn.initializers.zeros, name="output")(x)
+        return pixel_unshuffle(shown, LATENT_STRIDE)
 
 
 def _cut(x: Array, axis: int, start: int, count: int) -> Array:

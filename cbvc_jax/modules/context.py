@@ -21,8 +21,8 @@ from jaxtyping import Array, Float
 from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import ResidualBlock, pixel_shuffle, pixel_unshuffle
-from cbvc_jax.modules.compact import SMALL_INIT, CompactBlock, CompactStack, LappedOutput, Pointwise
-from cbvc_jax.modules.displacement import POINTER_SCALE, Wanted, displace, find_displacements
+from cbvc_jax.modules.compact import SMALL_INIT, CompactBlock, CompactStack, Detail, LappedOutput, Pointwise
+from cbvc_jax.modules.displacement import POINTER_SCALE, Interpolation, Wanted, displace, find_displacements
 from cbvc_jax.presets import Preset
 
 INITIAL_KEEP_LOGIT = 2.5
@@ -78,9 +78,11 @@ class Displacement(nn.Module):
 
     Attributes:
       codeword_dim: numbers in a codeword, of which two say where to look.
+      interpolation: between pixels.
     """
 
     codeword_dim: int
+    interpolation: Interpolation = "linear"
 
     def __call__(
         self, y_ref: Float[Array, "b h w c"], pointers: Float[Array, "b h4 w4 1 d"]
@@ -88,11 +90,12 @@ class Displacement(nn.Module):
         """y_ref with each block of 32x32 pixels from where its codeword points."""
         picture = pixel_shuffle(y_ref, LATENT_STRIDE)
         where = jax.lax.slice_in_dim(pointers, 0, 2, axis=-1).squeeze(-2) / POINTER_SCALE
-        return pixel_unshuffle(displace(picture, where), LATENT_STRIDE)
+        return pixel_unshuffle(displace(picture, where, self.interpolation), LATENT_STRIDE)
 
     def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Wanted:
         """What displacements should be, for an encoder. No gradient passes through."""
-        return find_displacements(pixel_shuffle(y, LATENT_STRIDE), pixel_shuffle(y_ref, LATENT_STRIDE))
+        pictures = (pixel_shuffle(latents, LATENT_STRIDE) for latents in (y, y_ref))
+        return find_displacements(*pictures, interpolation=self.interpolation)
 
     def codewords(self, wanted: Wanted) -> Float[Array, "b h4 w4 1 d"]:
         """What the codewords of displacements should be."""
@@ -113,7 +116,8 @@ class ResidualEncoder(nn.Module):
 class ResidualDecoder(nn.Module):
     """y_hat = a reference + W u + what blocks make of both, lapped; a = sigmoid(W' u + b).
 
-    u is what the quantiser restored, and the reference is displaced.
+    u is what the quantiser restored, and the reference is displaced. `detail_depth` more blocks, as wide as a picture
+    wants them, see all of y_hat and add to it; they begin as nothing.
     """
 
     preset: Preset
@@ -125,9 +129,12 @@ class ResidualDecoder(nn.Module):
         keep = nn.sigmoid(keep + DISPLACED_KEEP_LOGIT)
         both = u + Pointwise(p.inner_channels, name="reference")(displaced)
         both = CompactStack(p.context_depth, p.inner_channels, floor=FLOOR, name="stack")(both)
-        lapped = LappedOutput(3, up=LATENT_STRIDE, small_output=True, name="output")(both)
+        lapped = LappedOutput(3, LATENT_STRIDE, SMALL_INIT, name="output")(both)
         residual = Pointwise(c, kernel_init=SMALL_INIT, name="residual")(u)
-        return keep * displaced + residual + pixel_unshuffle(lapped, LATENT_STRIDE)
+        y_hat = keep * displaced + residual + pixel_unshuffle(lapped, LATENT_STRIDE)
+        if not p.detail_depth:
+            return y_hat
+        return y_hat + Detail(p.detail_depth, p.detail_width or c, FLOOR, name="detail")(y_hat, u)
 
 
 def _compact_layers(p: Preset, u: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

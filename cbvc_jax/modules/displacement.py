@@ -4,12 +4,14 @@
                                                                              +--> sum of weight x pixel
     displacements [b, h, w, 2] --------------weights by row, by column-------+
 
-Each block of 32x32 pixels attends to its window of figure 3 with weights that depend on positions alone: 1 - distance
-from the place that a displacement points at, along rows and along columns, and 0 from one pixel on. The displacement is
-its own in the block's centre; towards the edges, those of its neighbours count as well, half at the edge, so that
-blocks overlap (Orchard and Sullivan 1994). No weight is negative and they sum to one, so that no pixel of a difference
-between two references grows: what another machine rounds would be handed on, never made larger. Only pixels whose
-weight may be positive are fetched.
+Each block of 32x32 pixels attends to its window of figure 3 with weights that depend on positions alone, by the
+distance from the place that a displacement points at, along rows and along columns: "linear", 1 - distance, and 0 from
+one pixel on; or "cubic" (Catmull and Rom 1974, Keys 1981), 0 from two pixels on, which keeps more of what is fine from
+frame to frame. The displacement is its own in the block's centre; towards the edges, those of its neighbours count as
+well, half at the edge, so that blocks overlap (Orchard and Sullivan 1994). Weights sum to one. No linear one is
+negative, so that no pixel of a difference between two references grows: what another machine rounds would be handed on,
+never made larger. A cubic moves no frequency by more than once its amplitude. Only pixels that may have a weight are
+fetched.
 
 A frame sends displacements as the codewords of one codebook: the first of stage 2. `find_displacements` is how an
 encoder chooses where to look.
@@ -17,7 +19,8 @@ encoder chooses where to look.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +60,10 @@ LEAST_WEIGHT = 1e-5
 """Added to them where they say what an error costs: it costs something everywhere."""
 
 
+Interpolation = Literal["linear", "cubic"]
+"""How a place between pixels is made of those around it."""
+MARGIN: dict[Interpolation, int] = {"linear": 0, "cubic": 1}
+"""Lines beyond the two around a place that have a weight, on each side."""
 CARRIED = 0.9
 """Share of a block's error that a frame hands on where nothing new comes."""
 LEAST_ERROR = 4e-3
@@ -82,45 +89,68 @@ class Wanted(NamedTuple):
     unit: Float[Array, "b 1 1 1"]
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def displace(
-    picture: Float[Array, "b 32*h 32*w c"], displacement: Float[Array, "b h w 2"]
+    picture: Float[Array, "b 32*h 32*w c"],
+    displacement: Float[Array, "b h w 2"],
+    interpolation: Interpolation = "linear",
 ) -> Float[Array, "b 32*h 32*w c"]:
     """Each block of 32x32 pixels from where its displacement and those of its neighbours point.
 
     Args:
       picture: any channels; beyond its edges it goes on with its outermost pixels.
-      displacement: (down, right) in pixels, from the block to what it repeats; within [-REACH, REACH].
+      displacement: (down, right) in pixels, from the block to what it repeats; within [-REACH, REACH], and one pixel
+        less where interpolation is cubic.
+      interpolation: between pixels.
     """
     b, height, width, c = picture.shape
+    margin = MARGIN[interpolation]
     rows, columns = height // SIDE, width // SIDE
     # Around the picture lie blocks that ask for what those at its edges ask for: every block has all its neighbours.
     down, right = (jax.lax.index_in_dim(_with_edges(displacement, 1), i, 3, keepdims=False) for i in range(2))
-    y, x = _fetched_lines(down, 1, height), _fetched_lines(right, 2, width)
+    y, x = _fetched_lines(down, 1, height, margin), _fetched_lines(right, 2, width, margin)
     y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
     places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
     patches = jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
-    patches = _between_lines(patches, down, SHARES[:, None, None], axis=3)
-    patches = _between_lines(patches, right, SHARES[:, None], axis=4)
+    patches = _between_lines(patches, down, SHARES[:, None, None], interpolation, axis=3)
+    patches = _between_lines(patches, right, SHARES[:, None], interpolation, axis=4)
     blocks = _overlapped(_overlapped(patches, rows, 1, 3), columns, 2, 4)
     return blocks.reshape(b * rows, columns, SIDE, SIDE * c).swapaxes(1, 2).reshape(b, height, width, c)
 
 
-def _fetched_lines(displacement: Float[Array, "b h w"], axis: int, size: int) -> Int[Array, "b h w 65"]:
-    """Rows or columns that each block fetches; one more than it shows, since these may lie between."""
+def _fetched_lines(displacement: Float[Array, "b h w"], axis: int, size: int, margin: int) -> Int[Array, "b h w n"]:
+    """Rows or columns that each block fetches; one more than it shows, since these may lie between, and the margin."""
     # Ranges of symbolic sizes, which exports have, are beyond a converter; this is not.
     block = jax.lax.broadcasted_iota(jnp.int32, displacement.shape, axis)
     first = jnp.floor(displacement).astype(jnp.int32) + SIDE * block - (SIDE + QUADRANT)
-    return jnp.clip(jnp.expand_dims(first, 3) + np.arange(PATCH + 1, dtype=np.int32), 0, size - 1)
+    lines = np.arange(-margin, PATCH + 1 + margin, dtype=np.int32)
+    return jnp.clip(jnp.expand_dims(first, 3) + lines, 0, size - 1)
 
 
 def _between_lines(
-    patches: Array, displacement: Float[Array, "b h w"], share: Float[np.ndarray, "64 ..."], axis: int
+    patches: Array,
+    displacement: Float[Array, "b h w"],
+    share: Float[np.ndarray, "64 ..."],
+    interpolation: Interpolation,
+    axis: int,
 ) -> Array:
     """Lines between each line and the next one, where their displacement is no whole number, by their shares."""
     part = jnp.expand_dims(displacement - jnp.floor(displacement), (3, 4, 5))
-    here, after = (jax.lax.slice_in_dim(patches, i, PATCH + i, axis=axis) for i in range(2))
-    return ((1.0 - part) * here + part * after) * share
+    margin = MARGIN[interpolation]
+    terms = []
+    for i in range(2 + 2 * margin):
+        line = jax.lax.slice_in_dim(patches, i, PATCH + i, axis=axis)
+        terms.append(weight_at(jnp.abs(part - (i - margin)), interpolation) * line)
+    return sum(terms[1:], terms[0]) * share
+
+
+def weight_at(distance: Float[Array, "*n"], interpolation: Interpolation) -> Float[Array, "*n"]:
+    """Weight of a line so many pixels, 0 or more, from the place that is asked for."""
+    if interpolation == "linear":
+        return jnp.maximum(1.0 - distance, 0.0)
+    near = (1.5 * distance - 2.5) * distance * distance + 1.0
+    far = ((2.5 - 0.5 * distance) * distance - 4.0) * distance + 2.0
+    return jnp.where(distance < 1.0, near, jnp.where(distance < 2.0, far, 0.0))
 
 
 def _overlapped(patches: Array, count: int, axis: int, lines: int) -> Array:
@@ -142,19 +172,22 @@ def _with_edges(x: Array, count: int) -> Array:
     return x
 
 
-def _displace_forwards(picture: Array, displacement: Array) -> tuple[Array, tuple[Array, Array]]:
-    return displace(picture, displacement), (picture, displacement)
+def _displace_forwards(
+    picture: Array, displacement: Array, interpolation: Interpolation
+) -> tuple[Array, tuple[Array, Array]]:
+    return displace(picture, displacement, interpolation), (picture, displacement)
 
 
-def _displace_backwards(inputs: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    return jax.vjp(_displace_by_products, *inputs)[1](slope)
+def _displace_backwards(interpolation: Interpolation, inputs: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    by_products = functools.partial(_displace_by_products, interpolation=interpolation)
+    return jax.vjp(by_products, *inputs)[1](slope)
 
 
 displace.defvjp(_displace_forwards, _displace_backwards)
 
 
 def _displace_by_products(
-    picture: Float[Array, "b 32*h 32*w c"], displacement: Float[Array, "b h w 2"]
+    picture: Float[Array, "b 32*h 32*w c"], displacement: Float[Array, "b h w 2"], interpolation: Interpolation
 ) -> Float[Array, "b 32*h 32*w c"]:
     """The same with every weight of a window written out, for the way back: a fetch's is to scatter, which takes
     several times as long as products do, and there most weights that are 0 cost little."""
@@ -167,8 +200,8 @@ def _displace_by_products(
         for j in range(2):
             asked = _of_neighbours(displacement, i, j).reshape(n, NEIGHBOURS, 2)
             down, right = (jax.lax.index_in_dim(asked, axis, axis=-1, keepdims=False) for axis in range(2))
-            down = _weights(down, i, (True, False, True, False))
-            right = _weights(right, j, (True, True, False, False))
+            down = _weights(down, i, (True, False, True, False), interpolation)
+            right = _weights(right, j, (True, True, False, False), interpolation)
             part = jax.lax.slice_in_dim(windows, QUADRANT * i, QUADRANT * i + SPAN, axis=1)
             part = jax.lax.slice_in_dim(part, QUADRANT * j, QUADRANT * j + SPAN, axis=2)
             lines = jnp.matmul(down.reshape(n, NEIGHBOURS * QUADRANT, SPAN), part.reshape(n, SPAN, SPAN * c))
@@ -181,14 +214,16 @@ def _displace_by_products(
     return blocks.swapaxes(1, 2).reshape(b, height, width, c)
 
 
-def displace_macs(blocks: int, channels: int) -> int:
-    """Multiply-accumulates of `displace` on so many blocks of 32x32: two a line, and its share; then four sums."""
-    return blocks * channels * (3 * PATCH * (PATCH + 1) + 3 * PATCH**2)
+def displace_macs(blocks: int, channels: int, interpolation: Interpolation = "linear") -> int:
+    """Multiply-accumulates of `displace` on so many blocks of 32x32: those of a line, and its share; then four sums."""
+    lines, margin = 3 + 2 * MARGIN[interpolation], MARGIN[interpolation]
+    return blocks * channels * (lines * PATCH * (PATCH + 1 + 2 * margin) + lines * PATCH**2)
 
 
-def find_macs(blocks: int) -> int:
+def find_macs(blocks: int, interpolation: Interpolation = "linear") -> int:
     """Multiply-accumulates of `find_displacements` on so many blocks of 32x32: squares of differences are one each."""
-    return blocks * len(NODES) ** 2 * (SIDE // 2) ** 2 + (REFINEMENTS + 1) * displace_macs(blocks, 1)
+    compared = blocks * len(NODES) ** 2 * (SIDE // 2) ** 2
+    return compared + (REFINEMENTS + 1) * displace_macs(blocks, 1, interpolation)
 
 
 def _of_neighbours(displacement: Float[Array, "b h w 2"], i: int, j: int) -> Float[Array, "b h w 4 2"]:
@@ -204,7 +239,9 @@ def _of_neighbours(displacement: Float[Array, "b h w 2"], i: int, j: int) -> Flo
     return jnp.stack([displacement, vertical, beside(displacement, 2, j), beside(vertical, 2, j)], axis=-2)
 
 
-def _weights(displacement: Float[Array, "n 4"], half: int, own: tuple[bool, ...]) -> Float[Array, "n 4 16 48"]:
+def _weights(
+    displacement: Float[Array, "n 4"], half: int, own: tuple[bool, ...], interpolation: Interpolation
+) -> Float[Array, "n 4 16 48"]:
     """Weights along one axis: of each line of the first or second half of blocks, over those that it can attend to.
 
     `own` are the displacements that are the block's own along this axis: together with the others they weigh 1.
@@ -213,7 +250,7 @@ def _weights(displacement: Float[Array, "n 4"], half: int, own: tuple[bool, ...]
     from_edge = (line + 0.5 if half == 0 else QUADRANT - 0.5 - line) / SIDE
     share = jnp.where(jnp.asarray(own)[:, None], 0.5 + from_edge, 0.5 - from_edge)
     distance = jnp.arange(SPAN, dtype=jnp.float32) - (line[:, None] + REACH) - displacement[..., None, None]
-    return share[..., None] * jnp.maximum(1.0 - jnp.abs(distance), 0.0)
+    return share[..., None] * weight_at(jnp.abs(distance), interpolation)
 
 
 def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:
@@ -234,7 +271,10 @@ def _with_next(x: Array, axis: int, along: int) -> Array:
 
 
 def find_displacements(
-    picture: Float[Array, "b 32*h 32*w 3"], reference: Float[Array, "b 32*h 32*w 3"], refinements: int = REFINEMENTS
+    picture: Float[Array, "b 32*h 32*w 3"],
+    reference: Float[Array, "b 32*h 32*w 3"],
+    refinements: int = REFINEMENTS,
+    interpolation: Interpolation = "linear",
 ) -> Wanted:
     """Where each block of 32x32 pixels of a picture lies in the reference: for an encoder. No gradient passes through.
 
@@ -244,15 +284,17 @@ def find_displacements(
     Args:
       picture, reference: in [-1, 1].
       refinements: steps.
+      interpolation: of `displace`, which shows what is found.
     """
+    at = functools.partial(_at, interpolation=interpolation)
     x, ref = jax.lax.stop_gradient((jnp.mean(picture, -1), jnp.mean(reference, -1)))
     coarse, errors = _search_halves(x, ref)
     found = coarse
     for _ in range(refinements):
-        found = found + _refinement(x, _at(ref, found))
+        found = found + _refinement(x, at(ref, found))
         found = jnp.clip(found, coarse - 2.5, coarse + 2.5)
         found = jnp.clip(found, 1.0 - REACH, REACH - 1.0)
-    shown = _at(ref, found)
+    shown = at(ref, found)
     moved, still = (_block_means(jnp.square(x - y), SIDE) for y in (shown, ref))
     moves = (moved < still)[..., None]
     weights = jnp.where(moves[..., None], _weights_of_errors(shown), _weights_of_errors(ref))
@@ -269,6 +311,7 @@ def carried(
     before: Float[Array, "b 32*h 32*w 3"],
     reference: Float[Array, "b 32*h 32*w 3"],
     displacement: Float[Array, "b h w 2"],
+    interpolation: Interpolation = "linear",
 ) -> Float[Array, "b 2*h 2*w"]:
     """Share of the error of each block of 16x16 pixels that its frame hands on to the next one: for an encoder.
 
@@ -279,10 +322,11 @@ def carried(
       picture, before: what is to be coded, and was in the frame before; in [-1, 1].
       reference: what `before` became.
       displacement: of the blocks, in pixels.
+      interpolation: of `displace`.
     """
     x, was, ref = (jnp.mean(p, axis=-1) for p in (picture, before, reference))
     had = _block_means(jnp.square(was - ref), QUADRANT) + LEAST_ERROR
-    new = _block_means(jnp.square(x - _at(was, displacement)), QUADRANT)
+    new = _block_means(jnp.square(x - _at(was, displacement, interpolation)), QUADRANT)
     return CARRIED * had / (had + new)
 
 
@@ -356,8 +400,10 @@ def _squared_gradients(down: Float[Array, "b y x"], right: Float[Array, "b y x"]
     return tuple(_block_means(a * b, SIDE) for a, b in ((down, down), (down, right), (right, right)))
 
 
-def _at(ref: Float[Array, "b y x"], displacement: Float[Array, "b h w 2"]) -> Float[Array, "b y x"]:
-    return displace(ref[..., None], displacement)[..., 0]
+def _at(
+    ref: Float[Array, "b y x"], displacement: Float[Array, "b h w 2"], interpolation: Interpolation
+) -> Float[Array, "b y x"]:
+    return displace(ref[..., None], displacement, interpolation)[..., 0]
 
 
 def _block_means(x: Float[Array, "b y x"], side: int) -> Float[Array, "b h w"]:

@@ -19,6 +19,7 @@ from cbvc_jax.modules.displacement import (
     POINTING_GROUP,
     POINTING_STAGE,
     QUADRANT,
+    Interpolation,
     Wanted,
     displace,
     shares_of_nodes,
@@ -60,6 +61,7 @@ def settle_pointers(
     codebooks: Codebooks,
     grids: Grids | None,
     costs: list[IndexCosts],
+    interpolation: Interpolation = "linear",
 ) -> StageCode:
     """Displacements of less error and cost together, by what overlapped blocks show: for an encoder.
 
@@ -70,6 +72,7 @@ def settle_pointers(
     Args:
       pointers: from `search_pointers` with the same costs.
       wanted: from `find_displacements(picture, reference)`.
+      interpolation: of `displace`.
     """
     codebook, own = codebooks[POINTING_STAGE][_OWN], costs_of_groups(costs[POINTING_STAGE], _OWN)
     where = codebook[0, :, :2] / POINTER_SCALE
@@ -82,7 +85,7 @@ def settle_pointers(
 
     def total(indices: Int[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
         sent = indices if grids is None else fill_grid(indices, *grids[POINTING_STAGE])
-        error = jnp.square(x - displace(ref, where[sent[..., 0]]))
+        error = jnp.square(x - displace(ref, where[sent[..., 0]], interpolation))
         return POINTER_SCALE**2 / wanted.unit * _tiles(error) + cost_of(indices, own)
 
     def settle(now: Int[Array, "b h w 1"], quarter: Int[Array, "2"]) -> tuple[Int[Array, "b h w 1"], None]:

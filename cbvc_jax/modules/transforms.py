@@ -20,7 +20,7 @@ from cbvc_jax.modules.blocks import (
     pixel_shuffle,
     pixel_unshuffle,
 )
-from cbvc_jax.modules.compact import CompactStack, LappedOutput
+from cbvc_jax.modules.compact import CompactStack, Detail, LappedOutput, Pointwise
 from cbvc_jax.presets import Preset
 
 
@@ -82,13 +82,18 @@ class Decoder(nn.Module):
 
 
 class KeyEncoder(nn.Module):
-    """What the quantiser of keyframes sees of latents that are pictures."""
+    """What the quantiser of keyframes sees of latents that are pictures; with `key_depth`, wider blocks add to it."""
 
     preset: Preset
 
     @nn.compact
     def __call__(self, y: Float[Array, "b h w c"]) -> Float[Array, "b h w i"]:
-        return CompactStack(self.preset.encoder_depth, self.preset.inner_channels, name="stack")(y)
+        p = self.preset
+        u = CompactStack(p.encoder_depth, p.inner_channels, name="stack")(y)
+        if not p.key_depth:
+            return u
+        detail = CompactStack(p.key_depth, p.key_width or y.shape[-1], name="detail")(y)
+        return u + Pointwise(p.inner_channels, kernel_init=nn.initializers.zeros, name="detail_output")(detail)
 
 
 class KeyDecoder(nn.Module):
@@ -98,8 +103,12 @@ class KeyDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, u: Float[Array, "b h w i"]) -> Float[Array, "b h w c"]:
-        u = CompactStack(self.preset.decoder_depth, self.preset.inner_channels, name="stack")(u)
-        return pixel_unshuffle(LappedOutput(3, up=LATENT_STRIDE, name="output")(u), LATENT_STRIDE)
+        p = self.preset
+        inner = CompactStack(p.decoder_depth, p.inner_channels, name="stack")(u)
+        y_hat = pixel_unshuffle(LappedOutput(3, up=LATENT_STRIDE, name="output")(inner), LATENT_STRIDE)
+        if not p.key_depth:
+            return y_hat
+        return y_hat + Detail(p.key_depth, p.key_width or y_hat.shape[-1], name="detail")(y_hat, u)
 
 
 def to_unit(frames: UInt8[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:

@@ -27,8 +27,9 @@ from jaxtyping import Array, Bool, Float, Int
 from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.quantizer import STAGES, StageCode
 from cbvc_jax.presets import KEYFRAME, Preset
+from cbvc_jax.training.coder import FrameCode, FrameCoder
 from cbvc_jax.training.precision import compute_dtype, computing_in, rounded
-from cbvc_jax.training.price import Costs
+from cbvc_jax.training.price import Costs, Quality
 from cbvc_jax.training.sharding import ROWS, Layout, single
 from cbvc_jax.training.state import Carry, Config, config_preset
 
@@ -84,6 +85,9 @@ class Chunk(NamedTuple):
     Attributes:
       x_hat: reconstructions.
       codes: by kind of frame, with a leading time axis.
+      sent: where each stage's indices are sent, and not skipped, by kind of frame.
+      spent: bits of the predicted frames' blocks of 16x16 pixels that are not skipped, by the running counts; 0 unless
+        for a quality.
       y, y_hat: latents, before and after quantisation.
       growth: ln of how many times larger a small difference of y_ref is in y_hat, by predicted frame; 0 unless
         followed.
@@ -92,6 +96,8 @@ class Chunk(NamedTuple):
 
     x_hat: Float[Array, "b t h w 3"]
     codes: dict[str, list[StageCode]]
+    sent: dict[str, list[Bool[Array, "t b hs ws"]]]
+    spent: Float[Array, "b t_minus_1"]
     y: Float[Array, "b t h8 w8 c"]
     y_hat: Float[Array, "b t h8 w8 c"]
     growth: Float[Array, "b t_minus_1"]
@@ -99,7 +105,7 @@ class Chunk(NamedTuple):
 
 
 # Codes have the batch on their second axis.
-CHUNK_SPECS: Any = Chunk(ROWS, P(None, *ROWS), ROWS, ROWS, ROWS, Carry(ROWS, ROWS))  # pyright: ignore[reportArgumentType]
+CHUNK_SPECS: Any = Chunk(ROWS, P(None, *ROWS), P(None, *ROWS), ROWS, ROWS, ROWS, ROWS, Carry(ROWS, ROWS))  # pyright: ignore[reportArgumentType]
 
 
 def run_chunk(
@@ -112,76 +118,82 @@ def run_chunk(
     schedule: Schedule,
     layout: Layout | None = None,
     costs: Costs | None = None,
+    quality: Quality | None = None,
 ) -> Chunk:
     """The codec over one chunk, differentiable; codes are those that an encoder would send.
 
     No frame of it needs another clip of the batch: each device of `layout` works on its own clips. Kinds of frames that
-    `costs` has are searched under a price.
+    `costs` has are searched under a price. With a `quality` blocks of predicted frames are skipped as well, as an
+    encoder does that: latents have to be pictures.
     """
     preset, mode = config_preset(config), mode_of(config)
 
     def run(shared, rows):
         return _run_clips(preset, mode, *shared, *rows, rate=rate)
 
-    shared = (params, codebooks, costs or {}, Schedule(*map(jnp.asarray, schedule)))
+    shared = (params, codebooks, costs or {}, quality, Schedule(*map(jnp.asarray, schedule)))
     return (layout or single()).row_by_row(run, CHUNK_SPECS)(shared, (x, carry))
 
 
 def _run_clips(
-    preset: Preset, mode: Mode, params, codebooks, costs: Costs, schedule: Schedule, x, carry: Carry, *, rate: str
+    preset: Preset,
+    mode: Mode,
+    params,
+    codebooks,
+    costs: Costs,
+    quality: Quality | None,
+    schedule: Schedule,
+    x,
+    carry: Carry,
+    *,
+    rate: str,
 ) -> Chunk:
     model, variables = CodecModel(preset), {"params": rounded(params, mode.dtype)}
     t = x.shape[1]
 
+    coder = FrameCoder(model, variables, codebooks, schedule.stages, mode.dtype, costs, quality)
+
     def kept(function: Callable) -> Callable:
         return jax.checkpoint(function, prevent_cse=mode.unroll) if mode.remat else function
 
-    def frame_code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
-        stages = schedule.stages(kind)
-        arguments = y_now, y_ref, codebooks[kind], kind, None, stages, costs.get(kind)
-        codes: Any = model.apply(variables, *arguments, method="encode")
-        return codes, restored(codes, y_ref, kind)
-
-    def restored(codes: list[StageCode], y_ref: Array | None, kind: str) -> Array:
-        codewords = rounded([c.codewords for c in codes], mode.dtype)
-        y_hat: Any = model.apply(variables, codewords, y_ref, kind, method="restore")
-        return y_hat.astype(jnp.float32)
-
-    def code(y_now: Array, y_ref: Array | None, kind: str) -> tuple[list[StageCode], Array]:
-        return kept(lambda y_now, y_ref: frame_code(y_now, y_ref, kind))(y_now, y_ref)
+    def code(y_now: Array, y_ref: Array | None, kind: str) -> FrameCode:
+        return kept(lambda y_now, y_ref: coder.code(y_now, y_ref, kind))(y_now, y_ref)
 
     with computing_in(mode.dtype):
         y = _each_frame(model, variables, "latents", mode, x)
         latents = y
         y = y.swapaxes(0, 1)
-        key_codes, y_key = code(y[0], None, KEYFRAME)
-        codes = {KEYFRAME: jax.tree.map(lambda a: a[None], key_codes)}
-        y_hat, growth = y_key[None], jnp.zeros((t - 1, x.shape[0]))
+        key = code(y[0], None, KEYFRAME)
+        codes, sent = ({KEYFRAME: jax.tree.map(lambda a: a[None], of_key)} for of_key in (key.codes, key.sent))
+        y_hat, spent, growth = key.y_hat[None], *jnp.zeros((2, t - 1, x.shape[0]))
         if t > 1:
 
             def predict(carry: Carry, y_now: Array):
                 y_ref, difference = carry
                 share = mode.reference_gradient
                 y_ref = share * y_ref + (1.0 - share) * jax.lax.stop_gradient(y_ref)
-                frame_codes, y_hat = code(y_now, y_ref, rate)
+                frame = code(y_now, y_ref, rate)
                 growth = jnp.zeros(len(y_now))
                 if mode.fading:
-                    other = kept(lambda codes, y_ref: restored(codes, y_ref, rate))(frame_codes, y_ref + difference)
-                    growth = 0.5 * jnp.log(_energy(other - y_hat) / _energy(difference)).reshape(-1)
-                    difference = jax.lax.stop_gradient(_as_small(other - y_hat, y_hat))
-                return Carry(y_hat, difference), (frame_codes, y_hat, growth)
+                    restored = kept(lambda codes, y_ref: coder.restored(codes, y_ref, rate, frame.skip))
+                    change = restored(frame.codes, y_ref + difference) - frame.y_hat
+                    growth = 0.5 * jnp.log(_energy(change) / _energy(difference)).reshape(-1)
+                    difference = jax.lax.stop_gradient(_as_small(change, frame.y_hat))
+                return Carry(frame.y_hat, difference), (frame._replace(skip=None), growth)
 
-            first = jnp.where(schedule.starts | _has_drifted(carry.y_ref, y_key), y_key, carry.y_ref)
+            first = jnp.where(schedule.starts | _has_drifted(carry.y_ref, key.y_hat), key.y_hat, carry.y_ref)
             carry = Carry(first, carry.difference)
             if mode.fading:
                 noise = jax.random.normal(jax.random.PRNGKey(0), first.shape)
                 carry = Carry(first, _as_small(jnp.where(schedule.starts, noise, carry.difference), first))
-            carry, (codes[rate], predicted, growth) = jax.lax.scan(predict, carry, y[1:], unroll=mode.unroll)
-            y_hat = jnp.concatenate([y_hat, predicted])
+            carry, (predicted, growth) = jax.lax.scan(predict, carry, y[1:], unroll=mode.unroll)
+            codes[rate], sent[rate], spent = predicted.codes, predicted.sent, predicted.spent
+            y_hat = jnp.concatenate([y_hat, predicted.y_hat])
         y_hat = y_hat.swapaxes(0, 1)
         x_hat = _each_frame(model, variables, "picture", mode, y_hat)
     carry = Carry(y_hat[:, -1], carry.difference)
-    return Chunk(x_hat.reshape(x.shape), codes, latents, y_hat, growth.swapaxes(0, 1), carry)
+    spent, growth = spent.swapaxes(0, 1), growth.swapaxes(0, 1)
+    return Chunk(x_hat.reshape(x.shape), codes, sent, spent, latents, y_hat, growth, carry)
 
 
 def _energy(y: Float[Array, "b h w c"]) -> Float[Array, "b 1 1 1"]:

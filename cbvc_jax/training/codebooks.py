@@ -6,12 +6,12 @@ than `restart_below` times as often as the average one is replaced by a latent o
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from cbvc_jax.modules.search import search_group
 
@@ -39,13 +39,19 @@ def start_averages(
     return CodebookAverages(count, codebook * count[..., None])
 
 
-def batch_counts(indices: Int[Array, "n g"], size: int) -> Float[Array, "g k"]:
-    """How often each of `size` codewords is used in a batch, group by group."""
-    return jax.vmap(lambda i: jnp.zeros(size, jnp.float32).at[i].add(1.0), in_axes=1)(indices)
+def batch_counts(
+    indices: Int[Array, "n g"], size: int, sent: Bool[Array, "n"] | Literal[True] = True
+) -> Float[Array, "g k"]:
+    """How often each of `size` codewords is used in a batch, group by group, where it is sent."""
+    once = jnp.broadcast_to(jnp.asarray(sent, jnp.float32), len(indices))
+    return jax.vmap(lambda i: jnp.zeros(size, jnp.float32).at[i].add(once), in_axes=1)(indices)
 
 
-def batch_totals(z: Float[Array, "n g d"], indices: Int[Array, "n g"], size: int) -> Float[Array, "g k d"]:
-    """Sum of the latents that use each codeword in a batch, group by group."""
+def batch_totals(
+    z: Float[Array, "n g d"], indices: Int[Array, "n g"], size: int, sent: Bool[Array, "n"] | Literal[True] = True
+) -> Float[Array, "g k d"]:
+    """Sum of the latents that use each codeword in a batch, group by group, where it is sent."""
+    z = jnp.where(jnp.broadcast_to(jnp.asarray(sent), len(z))[:, None, None], z, 0.0)
     return jax.vmap(lambda v, i: jnp.zeros((size, v.shape[-1]), jnp.float32).at[i].add(v), in_axes=1)(z, indices)
 
 
@@ -59,6 +65,7 @@ def update_codebook(
     decay: float,
     restart_below: float,
     learn_by_average: bool = True,
+    sent: Bool[Array, "n"] | Literal[True] = True,
 ) -> tuple[Float[Array, "g k d"], CodebookAverages, Int[Array, ""]]:
     """One step of learning from all latents of the (global) batch.
 
@@ -69,26 +76,39 @@ def update_codebook(
       decay: of the moving averages, in [0, 1).
       restart_below: a codeword is dead below this share of the mean usage; 0 turns restarts off.
       learn_by_average: move codewords to the averages; False leaves that to the gradient, and only restarts.
+      sent: the latents that count; those of skipped blocks do not.
 
     Returns:
       codebook, averages, and the number of codewords restarted.
     """
-    n, (groups, size, _) = z.shape[0], codebook.shape
-    count = decay * averages.count + (1.0 - decay) * batch_counts(indices, size)
-    total = decay * averages.total + (1.0 - decay) * batch_totals(z, indices, size)
+    groups, size, _ = codebook.shape
+    sent = jnp.broadcast_to(jnp.asarray(sent), len(z))
+    n = jnp.sum(sent)
+    count = decay * averages.count + (1.0 - decay) * batch_counts(indices, size, sent)
+    total = decay * averages.total + (1.0 - decay) * batch_totals(z, indices, size, sent)
     learned = total / jnp.maximum(count, 1e-6)[..., None] if learn_by_average else codebook
     mean_usage = n / size
     dead = count < restart_below * mean_usage
     # The r-th dead codeword takes the r-th latent of a random order; what is beyond the batch waits for the next one.
     rank = jnp.cumsum(dead, axis=1) - 1
     restart = dead & (rank < n)
-    orders = jnp.stack([jax.random.permutation(r, n) for r in jax.random.split(rng, groups)])
-    chosen = jnp.take_along_axis(orders, jnp.clip(rank, 0, n - 1), axis=1)
+    draws = jnp.stack([jax.random.uniform(r, (len(z),)) for r in jax.random.split(rng, groups)])
+    orders = jnp.argsort(jnp.where(sent, draws, 2.0), axis=1)
+    chosen = jnp.take_along_axis(orders, jnp.clip(rank, 0, len(z) - 1), axis=1)
     fresh = jax.vmap(lambda v, i: v[i], in_axes=(1, 0))(z, chosen)
     codebook = jnp.where(restart[..., None], fresh, learned)
     count = jnp.where(restart, mean_usage, count)
     total = jnp.where(restart[..., None], fresh * mean_usage, total)
     return codebook, CodebookAverages(count, total), jnp.sum(restart)
+
+
+def with_held_group(
+    codebook: Float[Array, "g k d"], averages: CodebookAverages, before: Float[Array, "g k d"], group: int
+) -> tuple[Float[Array, "g k d"], CodebookAverages]:
+    """What `update_codebook` returned, but for one group, whose codewords are those before; their use is counted."""
+    codebook = codebook.at[group].set(before[group])
+    total = averages.total.at[group].set(before[group] * averages.count[group][:, None])
+    return codebook, averages._replace(total=total)
 
 
 def usage_and_perplexity(count: Float[Array, "g k"]) -> tuple[Float[Array, "g"], Float[Array, "g"]]:

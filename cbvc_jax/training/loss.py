@@ -7,14 +7,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from cbvc_jax.errors import UsageError
 from cbvc_jax.evaluation.metrics import ms_ssim
 from cbvc_jax.model import CodebookSet, Params
+from cbvc_jax.modules.quantizer import StageCode
 from cbvc_jax.modules.search import look_up
+from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.chunk import Chunk, Schedule, pictures, run_chunk
-from cbvc_jax.training.price import Costs
+from cbvc_jax.training.price import Costs, Quality
 from cbvc_jax.training.sharding import Layout
 from cbvc_jax.training.state import Carry, Config
 
@@ -27,10 +29,12 @@ FADING_SHARE = 0.9
 
 
 class Searched(NamedTuple):
-    """Inputs of one stage's search, and what it found. The batch comes first: that axis lies over the devices."""
+    """Inputs of one stage's search, what it found, and where that is sent. The batch comes first: that axis lies over
+    the devices."""
 
     z: Float[Array, "b t h w g d"]
     indices: Int[Array, "b t h w g"]
+    sent: Bool[Array, "b t h w"]
 
 
 class Seen(NamedTuple):
@@ -96,11 +100,12 @@ def loss_of(
     rate: str,
     layout: Layout,
     costs: Costs | None = None,
+    quality: Quality | None = None,
 ) -> tuple[Float[Array, ""], Seen]:
     """Loss of a chunk, and what was seen. `trained` is what the optimiser learns: (parameters, some codebooks)."""
     params = _held_still(trained[0], config.learn)
     codebooks = {**codebooks, **(jax.lax.stop_gradient(trained[1]) if config.learn else trained[1])}
-    chunk = run_chunk(config, params, codebooks, x, carry, rate, schedule, layout, costs)
+    chunk = run_chunk(config, params, codebooks, x, carry, rate, schedule, layout, costs, quality)
     per_frame = distortion(config.distortion, x, chunk.x_hat)
     commitment = jnp.zeros(())
     for kind, codes in chunk.codes.items():
@@ -108,6 +113,7 @@ def loss_of(
             # Zero where the stage does not quantise: its codewords are z itself.
             z = code.z.astype(jnp.float32)
             error = z - jax.lax.stop_gradient(code.codewords)
+            error = jnp.where(chunk.sent[kind][s][..., None, None], error, 0.0)
             commitment += jnp.sum(jnp.mean(jnp.sum(jnp.square(error), axis=-1), axis=(1, 2, 3, 4)))
             if config.codebook.learn == "gradient":
                 chosen = look_up(code.indices, codebooks[kind][s])
@@ -133,8 +139,13 @@ def loss_of(
         "misfit": misfit,
         "autoencoding": unquantised,
         "growth": jnp.sum(chunk.growth) / max(1, chunk.growth.size),
+        "spent_bpp": jnp.sum(chunk.spent) / max(1, chunk.spent.size * x.shape[2] * x.shape[3]),
+        "sent": jnp.mean(chunk.sent.get(rate, chunk.sent[KEYFRAME])[0]),
     }
-    searched = {kind: [_searched(code) for code in codes] for kind, codes in chunk.codes.items()}
+    searched = {
+        kind: [_searched(code, sent) for code, sent in zip(codes, chunk.sent[kind], strict=True)]
+        for kind, codes in chunk.codes.items()
+    }
     return loss, jax.lax.stop_gradient(Seen(metrics, searched, chunk.carry))
 
 
@@ -145,8 +156,8 @@ def _held_still(params: Params, learn: tuple[str, ...]) -> Params:
     return {k: v if k in learn or not learn else jax.lax.stop_gradient(v) for k, v in params.items()}
 
 
-def _searched(code) -> Searched:
-    return Searched(jnp.moveaxis(code.z.astype(jnp.float32), 1, 0), jnp.moveaxis(code.indices, 1, 0))
+def _searched(code: StageCode, sent: Bool[Array, "t b h w"]) -> Searched:
+    return Searched(*(jnp.moveaxis(a, 1, 0) for a in (code.z.astype(jnp.float32), code.indices, sent)))
 
 
 def _autoencoding(config: Config, params: Params, x: Array, chunk: Chunk, layout: Layout) -> Float[Array, ""]:

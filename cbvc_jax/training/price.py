@@ -8,14 +8,16 @@ far one is from another says little of the error that it makes.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from cbvc_jax.bitstream.rans import SCALE_BITS
 from cbvc_jax.model import CodebookSet
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
-from cbvc_jax.modules.search import IndexCosts
+from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.search import IndexCosts, look_up
 from cbvc_jax.presets import KEYFRAME, get_preset
 from cbvc_jax.training.codebooks import CodebookAverages
 from cbvc_jax.training.state import Config, TrainState
@@ -26,8 +28,70 @@ RARE = 0.01
 DRAW = 1 << 30
 """What is folded into the state's key to draw a share of the price; no step has this number."""
 
+PLAIN_SHARE = 0.2
+"""Of the steps under a quality: those where bits have no price after all, and nothing is skipped."""
+LEVELS = 127.5
+"""8-bit levels in a unit of latents that are pictures."""
+
 Costs = dict[str, list[IndexCosts]]
 """Of each stage's indices, by kind of frame; kinds without a price are missing."""
+
+
+class Quality(NamedTuple):
+    """What an encoder under a quality charges the indices of predicted frames.
+
+    Attributes:
+      price: of a bit, lambda, in squared 8-bit levels; 0: nothing is skipped.
+      bits: of each stage's indices.
+      costs: of the same, in squared distance.
+      pointing: of displacements, in the squared distance of their codewords times `Wanted.unit`, which differs from
+        frame to frame.
+    """
+
+    price: Float[Array, ""]
+    bits: list[Float[Array, "g k"]]
+    costs: list[IndexCosts]
+    pointing: Float[Array, "g k"]
+
+
+def quality_of(config: Config, state: TrainState, kind: str) -> Quality | None:
+    """The quality that a step trains frames of `kind` for, its price drawn from the state's randomness; or None."""
+    if kind not in config.quality.prices:
+        return None
+    low, high = config.quality.prices[kind]
+    key = kind == KEYFRAME
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, DRAW + key), state.step)
+    draws = jax.random.uniform(rng, (2,))
+    price = jnp.where(draws[0] < PLAIN_SHARE, 0.0, low * (high / low) ** draws[1])
+    bits = [index_bits(mean.count) for mean in state.averages[kind]]
+    sensitivity = config.quality.key_sensitivity if key else config.quality.sensitivity
+    costs = [IndexCosts(price / s * b) for s, b in zip(sensitivity, bits, strict=True)]
+    return Quality(price, bits, costs, (POINTER_SCALE / LEVELS) ** 2 * price * bits[POINTING_STAGE])
+
+
+def skipped(
+    y: Float[Array, "b h8 w8 c"],
+    y_ref: Float[Array, "b h8 w8 c"],
+    y_hat: Float[Array, "b h8 w8 c"],
+    indices: list[Int[Array, "b hs ws g"]],
+    quality: Quality,
+) -> tuple[Int[Array, "b h16 w16"], Float[Array, "b h16 w16"]]:
+    """(1 for blocks of 16x16 pixels that cost less as in y_ref than as coded in y_hat, bits of each block)."""
+    stay, coded = (_block_errors(y - latents) for latents in (y_ref, y_hat))
+    total = jnp.zeros_like(stay)
+    for found, bits in zip(indices, quality.bits, strict=True):
+        of_place = jnp.sum(look_up(found, bits[..., None])[..., 0], axis=-1)
+        side = stay.shape[1] // found.shape[1]
+        total += jnp.repeat(jnp.repeat(of_place / side**2, side, axis=1), side, axis=2)
+    skip = (quality.price > 0.0) & (stay <= coded + quality.price * total)
+    return skip.astype(jnp.int32), total
+
+
+def _block_errors(error: Float[Array, "b h8 w8 c"]) -> Float[Array, "b h16 w16"]:
+    """Squared errors in 8-bit levels, a mean over R, G and B, summed over blocks of 16x16 pixels."""
+    b, h, w, _ = error.shape
+    squares = jnp.sum(jnp.square(error), axis=-1).reshape(b, h // 2, 2, w // 2, 2)
+    return LEVELS**2 / 3.0 * jnp.sum(squares, axis=(2, 4))
 
 
 def price_of(config: Config, kind: str) -> float:
@@ -37,7 +101,8 @@ def price_of(config: Config, kind: str) -> float:
 
 def restart_share(config: Config, kind: str) -> float:
     """The share of the mean usage below which a codeword of frames of `kind` is dead."""
-    return config.codebook.restart_below * (RARE if price_of(config, kind) else 1.0)
+    priced = price_of(config, kind) or kind in config.quality.prices
+    return config.codebook.restart_below * (RARE if priced else 1.0)
 
 
 def drawn_share(config: Config, state: TrainState) -> Float[Array, ""] | float:

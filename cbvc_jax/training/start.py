@@ -12,7 +12,7 @@ import numpy as np
 from cbvc_jax.data.batches import ClipBatches
 from cbvc_jax.errors import ModelError
 from cbvc_jax.geometry import STAGE_STRIDES
-from cbvc_jax.model import quantizer_kinds
+from cbvc_jax.model import Params, quantizer_kinds
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.chunk import Schedule
@@ -22,6 +22,8 @@ from cbvc_jax.training.state import Config, TrainState, config_preset, phases
 from cbvc_jax.training.step import make_probe
 from cbvc_jax.weights import Model, load_model
 
+GROWN = ("interpolation", "detail_depth", "detail_width", "key_depth", "key_width")
+"""Fields of a preset that may differ from those of the model that training starts from."""
 START_BATCHES = 1 << 30
 """Batches from here on start codebooks: training never comes that far, so they are not seen twice."""
 MAX_VECTORS = 65536
@@ -31,13 +33,14 @@ MAX_BATCHES = 200
 def start_from_model(state: TrainState, config: Config) -> TrainState:
     """The state with the parameters and codebooks of the model that `config.init_from` names.
 
+    The preset may have another interpolation, or blocks of detail where the model has none: these begin as nothing.
     Codewords count as used as the model's tables say, alike where it has none, until batches say otherwise.
 
     Raises:
       ModelError: there is no such model, or it is of another preset.
     """
     model, preset = with_rates(load_model(config.init_from), config.rates), config_preset(config)
-    if model.preset != preset:
+    if dataclasses.replace(preset, **{name: getattr(model.preset, name) for name in GROWN}) != model.preset:
         raise ModelError(
             f"model '{model.name}' is of preset '{model.preset.name}', and '{preset.name}' as configured differs"
         )
@@ -48,7 +51,15 @@ def start_from_model(state: TrainState, config: Config) -> TrainState:
         vectors = [float(frames * (phase.crop // stride) ** 2) for stride in STAGE_STRIDES]
         usage = model.tables[kind] if model.tables else [None] * STAGES
         averages[kind] = tuple(start_averages(*stage) for stage in zip(of_kind, vectors, usage, strict=True))
-    return state.replace(params=model.params, codebooks=model.codebooks, averages=averages)
+    return state.replace(params=_over(state.params, model.params), codebooks=model.codebooks, averages=averages)
+
+
+def _over(fresh: Params, params: Params) -> Params:
+    """The parameters, and fresh ones where there are none."""
+    return {
+        name: _over(value, params[name]) if name in params and isinstance(value, dict) else params.get(name, value)
+        for name, value in fresh.items()
+    }
 
 
 def with_rates(model: Model, rates: tuple[str, ...]) -> Model:

@@ -14,12 +14,14 @@ import optax
 from jaxtyping import Array, Float, Int, UInt8
 
 from cbvc_jax.model import CodebookSet
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.modules.transforms import to_unit
+from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.chunk import Schedule, run_chunk
-from cbvc_jax.training.codebooks import batch_counts, update_codebook, usage_and_perplexity
+from cbvc_jax.training.codebooks import batch_counts, update_codebook, usage_and_perplexity, with_held_group
 from cbvc_jax.training.loss import Seen, loss_of
-from cbvc_jax.training.price import drawn_share, index_costs, restart_share
+from cbvc_jax.training.price import drawn_share, index_costs, quality_of, restart_share
 from cbvc_jax.training.sharding import Layout, single
 from cbvc_jax.training.state import Carry, Config, TrainState, init_state, learned, make_optimizer
 
@@ -74,10 +76,13 @@ def _accumulated(trained, state: TrainState, frames, schedule: Schedule, config,
     layout.check_batch(frames.shape[0], parts)
     grad_fn = jax.value_and_grad(loss_of, has_aux=True)
     costs = index_costs(config, state.codebooks, state.averages, drawn_share(config, state))
+    quality, of_keyframes = (quality_of(config, state, kind) for kind in (rate, KEYFRAME))
+    if of_keyframes is not None:
+        costs[KEYFRAME] = of_keyframes.costs
 
     def part(frames: Array, carry: Carry) -> tuple[Any, Seen]:
         x = to_unit(frames)
-        (_, seen), grads = grad_fn(trained, state.codebooks, x, carry, schedule, config, rate, layout, costs)
+        (_, seen), grads = grad_fn(trained, state.codebooks, x, carry, schedule, config, rate, layout, costs, quality)
         return grads, seen
 
     if parts == 1:
@@ -113,7 +118,10 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, seen: Seen,
                 decay=config.codebook.decay,
                 restart_below=restart_share(config, kind),
                 learn_by_average=config.codebook.learn == "ema",
+                sent=code.sent.reshape(-1),
             )
+            if kind != KEYFRAME and kind in config.quality.prices and s == POINTING_STAGE:
+                book, mean = with_held_group(book, mean, books[s], POINTING_GROUP)
             live = (s < schedule.stages(kind)) & (not config.learn)
             before = (books[s], means[s])
             books[s], means[s] = jax.tree.map(lambda a, b, live=live: jnp.where(live, a, b), (book, mean), before)

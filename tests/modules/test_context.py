@@ -118,7 +118,7 @@ def test_an_untrained_decoder_does_not_drift_away():
     assert sizes[199] < 1.05 * sizes[99] < 10.0
 
 
-SMALL = dataclasses.replace(get_preset("small"), width=16)
+SMALL = dataclasses.replace(get_preset("small"), width=16, detail_depth=None)
 
 
 def test_codewords_of_displacements_say_where_to_look_in_their_first_two_numbers():
@@ -152,3 +152,14 @@ def test_an_untrained_residual_decoder_repeats_the_displaced_reference():
     correction = jax.jit(module.apply)(params, 0.0 * u, displaced) - keep * displaced
     assert np.sqrt(np.mean(np.square(correction))) < 0.3
     assert float(np.abs(jax.jit(module.apply)(params, u, displaced) - keep * displaced).max()) > 0.01
+
+
+def test_detail_begins_as_nothing_and_learns():
+    u, displaced = normal(1, 8, 8, 16), normal(1, 8, 8, 192)
+    plain, module = ResidualDecoder(SMALL), ResidualDecoder(dataclasses.replace(SMALL, detail_depth=1, detail_width=24))
+    params = jax.jit(module.init)(jax.random.key(0), u, displaced)["params"]
+    without = {k: v for k, v in params.items() if k != "detail"}
+    y_hat = jax.jit(module.apply)({"params": params}, u, displaced)
+    np.testing.assert_allclose(y_hat, jax.jit(plain.apply)({"params": without}, u, displaced), atol=1e-6)
+    slope = jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(module.apply({"params": p}, u, displaced)))))(params)
+    assert float(np.abs(slope["detail"]["output"]["outward"]["dense"]["kernel"]).max()) > 0

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from cbvc_jax.model import CodecModel
+from cbvc_jax.modules.search import IndexCosts
 from cbvc_jax.modules.transforms import to_unit
+from cbvc_jax.presets import PRESETS
 from cbvc_jax.training.chunk import SMALL, Schedule, run_chunk
 from cbvc_jax.training.loss import FADING_SHARE, loss_of
+from cbvc_jax.training.price import quality_of
 from cbvc_jax.training.sharding import single
 from cbvc_jax.training.state import Carry, config_preset, empty_carry, init_state
+from tests.mini_preset import DISPLACING_MINI
 
 
 @pytest.fixture
@@ -73,3 +77,44 @@ def test_growth_beyond_the_share_that_may_be_left_is_part_of_the_loss(chunk_of):
     np.testing.assert_allclose(with_fading - without, np.mean(excess), atol=1e-4)
     assert float(seen.metrics["growth"]) == 0.0
     assert seen.carry.difference.shape == (2, 1, 1, 1)
+
+
+@pytest.fixture
+def qualities(config, moving, monkeypatch):
+    """(chunk at a price under a quality, chunk without any) of a model whose latents are pictures."""
+    monkeypatch.setitem(PRESETS, "displacing-mini", DISPLACING_MINI)
+    config.preset = "displacing-mini"
+    config.quality.prices = {"high": (1.0, 2.0)}
+    frozen = ml_collections.FrozenConfigDict(config)
+    state = init_state(config)
+    x = to_unit(np.stack([moving(3, 64, 64), 255 - moving(3, 64, 64)]))
+    empty = empty_carry(frozen, config.phases.gops)
+
+    @jax.jit
+    def run(price):
+        quality = quality_of(frozen, state, "high")
+        bits = quality.bits
+        costs = [IndexCosts(price / s * b) for s, b in zip(frozen.quality.sensitivity, bits, strict=True)]
+        quality = quality._replace(price=price, costs=costs, pointing=1e-3 * price * bits[1])
+        return run_chunk(frozen, state.params, state.codebooks, x, empty, "high", Schedule(), quality=quality)
+
+    plain = jax.jit(lambda: run_chunk(frozen, state.params, state.codebooks, x, empty, "high", Schedule()))
+    return run, plain
+
+
+def test_a_quality_without_a_price_is_none(qualities):
+    run, plain = qualities
+    priced, unpriced = run(0.0), plain()
+    np.testing.assert_allclose(priced.x_hat, unpriced.x_hat, atol=1e-5)
+    for one, other in zip(priced.codes["high"], unpriced.codes["high"], strict=True):
+        np.testing.assert_array_equal(one.indices, other.indices)
+    assert all(np.all(sent) for of_kind in priced.sent.values() for sent in of_kind)
+    assert np.all(priced.spent > 0) and not np.any(unpriced.spent)
+
+
+def test_where_bits_are_dear_everything_stays_as_it_was(qualities):
+    run, _ = qualities
+    chunk = run(1e9)
+    assert not any(np.any(sent) for sent in chunk.sent["high"]) and np.all(chunk.sent["key"][0])
+    np.testing.assert_array_equal(chunk.y_hat[:, 1:], np.repeat(chunk.y_hat[:, :1], 2, axis=1))
+    assert not np.any(chunk.spent)

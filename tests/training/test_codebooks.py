@@ -16,6 +16,7 @@ from cbvc_jax.training.codebooks import (
     start_averages,
     update_codebook,
     usage_and_perplexity,
+    with_held_group,
 )
 
 N, GROUPS, SIZE, D = 40, 2, 8, 3
@@ -76,6 +77,38 @@ def test_dead_codewords_come_back_as_different_latents_of_the_batch():
     # A new codeword counts as used like the average one, so it is not replaced again at once.
     np.testing.assert_allclose(averages.count[:, 5:], N / SIZE)
     np.testing.assert_allclose(averages.total[:, 5:], new[:, 5:] * N / SIZE, rtol=1e-6)
+
+
+def test_latents_that_are_not_sent_do_not_count():
+    codebook, z, indices = batch(used=5)
+    sent = np.arange(N) % 3 == 0
+    options = {"decay": 0.5, "restart_below": 0.1}
+    averages = start_averages(codebook, N)
+    part = update_codebook(codebook, averages, z, indices, jax.random.key(0), sent=sent, **options)
+    alone = update_codebook(codebook, averages, z[sent], indices[sent], jax.random.key(0), **options)
+    np.testing.assert_allclose(part[0], alone[0], atol=1e-6)
+    for one, other in zip(part[1], alone[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+    # What comes back is drawn from what was sent.
+    new, _, restarted = update_codebook(
+        codebook, averages, z, indices, jax.random.key(0), sent=sent, decay=0.0, restart_below=0.1
+    )
+    assert restarted >= GROUPS * 3
+    for g in range(GROUPS):
+        assert all((z[sent][:, g] == new[g, k]).all(axis=1).any() for k in range(5, SIZE))
+
+
+def test_a_held_group_counts_and_stays():
+    codebook, z, indices = batch()
+    new, averages, _ = update_codebook(
+        codebook, start_averages(codebook, N), z, indices, jax.random.key(0), decay=0.5, restart_below=0.0
+    )
+    held, kept = with_held_group(new, averages, codebook, 1)
+    np.testing.assert_array_equal(held[0], new[0])
+    np.testing.assert_array_equal(held[1], codebook[1])
+    np.testing.assert_array_equal(kept.count, averages.count)
+    np.testing.assert_allclose(kept.total[1], codebook[1] * averages.count[1][:, None], rtol=1e-6)
 
 
 def test_more_dead_codewords_than_latents():

@@ -30,7 +30,7 @@ from tests.mini_preset import DISPLACING_MINI
 
 def config_of(price: float, key_price: float = 0.0, preset: str = "tiny"):
     codebook = {"price": price, "key_price": key_price, "restart_below": 0.2}
-    return ml_collections.FrozenConfigDict({"codebook": codebook, "preset": preset})
+    return ml_collections.FrozenConfigDict({"codebook": codebook, "preset": preset, "quality": {"prices": {}}})
 
 
 def toy(size: int, d: int = 3):

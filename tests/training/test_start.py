@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+
 import jax
 import numpy as np
 import pytest
 
 from cbvc_jax import presets
 from cbvc_jax.errors import ModelError
-from cbvc_jax.model import init_params, quantizer_kinds
+from cbvc_jax.model import CodecModel, init_params, quantizer_kinds
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.training.start import start_from_model
 from cbvc_jax.training.state import init_state
-from cbvc_jax.weights import save_model
+from cbvc_jax.weights import load_model, save_model
 from tests.mini_preset import DISPLACING_MINI, MINI
 from tests.training.mini import mini_config
 
@@ -56,6 +59,29 @@ def test_codewords_count_as_their_averages_say(started):
     state = start_from_model(init_state(config), config)
     book, average = np.asarray(state.codebooks[KEYFRAME][0]), state.averages[KEYFRAME][0]
     np.testing.assert_allclose(average.total, book * average.count[..., None], rtol=1e-6)
+
+
+def test_a_displacing_model_may_grow(tmp_path, monkeypatch):
+    params, codebooks = init_params(jax.random.key(4), DISPLACING_MINI)
+    save_model(tmp_path / "random", DISPLACING_MINI, params, codebooks, "")
+    larger = dataclasses.replace(
+        DISPLACING_MINI, name="larger", detail_depth=1, detail_width=24, key_depth=1, interpolation="cubic"
+    )
+    monkeypatch.setitem(presets.PRESETS, "larger", larger)
+    config = mini_config()
+    config.preset, config.init_from, config.rates = "larger", str(tmp_path / "random"), larger.rates
+    state = start_from_model(init_state(config), config)
+    frame = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    model = load_model(tmp_path / "random")
+    for kind, y_ref in ((KEYFRAME, None), ("high", np.random.default_rng(1).random((1, 8, 8, 192), np.float32))):
+        pictures = []
+        for preset, of_preset in ((DISPLACING_MINI, model.params), (larger, state.params)):
+            run = functools.partial(CodecModel(preset).apply, {"params": of_preset})
+            y = run(frame, method="latents")
+            codes = run(y, y_ref, model.codebooks[kind], kind, method="encode")
+            pictures.append(run([0.0 * c.codewords for c in codes], y_ref, kind, method="restore"))
+        # Nothing is displaced, so that interpolation plays no part.
+        np.testing.assert_allclose(pictures[1], pictures[0], atol=1e-5)
 
 
 def test_another_preset_is_refused(started, preset):
