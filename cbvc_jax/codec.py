@@ -35,7 +35,7 @@ from cbvc_jax.bitstream import (
 from cbvc_jax.errors import UsageError
 from cbvc_jax.lanes import in_lanes
 from cbvc_jax.presets import KEYFRAME
-from cbvc_jax.pricing import block_bits, index_costs, scale_of_price, scaled_costs
+from cbvc_jax.pricing import index_bits, index_costs, scale_of_price, scaled_costs, scales_of_stages, skipped_blocks
 from cbvc_jax.programs import Device, Frame, IndexMaps, Programs, batched, block_errors
 from cbvc_jax.rate_control import RateControl
 from cbvc_jax.refinement import check_effort, refine, rounds_of
@@ -146,7 +146,7 @@ class Encoder:
         if self._skips:
             shown = self._programs.picture(y_hat)
             if kind != KEYFRAME:
-                skip = self._skipped(frame, shown, 0.0 if likely is None else block_bits(likely, maps))
+                skip = self._skipped(frame, shown, None if likely is None else index_bits(likely, maps))
             if skip is not None:
                 maps = fill_skipped(maps, skip, self._last[1] if self._last[0] == kind else None)
                 y_hat = self._programs.restore(batched(maps), self._y_ref, kind, skip)
@@ -156,10 +156,14 @@ class Encoder:
         self._position += 1
         return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps, skip)
 
-    def _skipped(self, frame: Frame, shown: Array, bits: np.ndarray | float) -> Skip | None:
+    def _skipped(self, frame: Frame, shown: Array, bits: list[np.ndarray] | None) -> Skip | None:
         """The blocks that cost less as they were than as coded, which `shown` shows; None if there is none."""
         stay, coded = np.asarray(block_errors(frame, self._shown)), np.asarray(block_errors(frame, shown))
-        skip = stay <= (coded + self.price * self._scale * bits if self.price else coded * (1.0 + LEAST_GAIN))
+        if bits is None:
+            skip = stay <= coded * (1.0 + LEAST_GAIN)
+        else:
+            scales = scales_of_stages(np.broadcast_to(self._scale, stay.shape))
+            skip = skipped_blocks(stay - coded, [self.price * s * b for s, b in zip(scales, bits, strict=True)])
         return skip if skip.any() else None
 
     def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], list[Chances] | None]:

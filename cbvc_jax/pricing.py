@@ -10,14 +10,16 @@ free here: no decoder repeats it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from cbvc_jax.bitstream import Chances
 from cbvc_jax.bitstream.frequencies import Integers
 from cbvc_jax.bitstream.rans import SCALE_BITS
+from cbvc_jax.geometry import STAGE_STRIDES
 from cbvc_jax.modules.search import IndexCosts, Repeats
 
 USUAL_FRAMES = 5.0
@@ -61,31 +63,61 @@ def scale_of_price(shares: Float[np.ndarray, "rows cols"], frames: int) -> Float
     return (USUAL_FRAMES * (1.0 - shares) / (1.0 - shares**frames)).astype(np.float32)
 
 
+def scales_of_stages(scale: Float[np.ndarray, "rows cols"]) -> list[Float[np.ndarray, "rows_s cols_s"]]:
+    """The scale of a price for each stage's indices; at coarser stages, that of the mean of four blocks' frames."""
+    scales = [scale]
+    for _ in STAGE_STRIDES[1:]:
+        frames = _padded(1.0 / scales[-1], "edge")
+        scales.append(1.0 / np.mean([frames[i::2, j::2] for i in range(2) for j in range(2)], axis=0))
+    return scales
+
+
 def scaled_costs(costs: Sequence[IndexCosts], scale: Float[np.ndarray, "rows cols"]) -> list[IndexCosts]:
-    """Costs of all stages at the scale of their blocks; at coarser stages, that of the mean of four blocks' frames."""
-    scaled = []
-    for cost in costs:
-        scaled.append(cost._replace(scale=jnp.asarray(scale)[None]))
-        rows, columns = scale.shape
-        frames = np.pad(1.0 / scale, ((0, rows % 2), (0, columns % 2)), mode="edge")
-        scale = 1.0 / np.mean([frames[i::2, j::2] for i in range(2) for j in range(2)], axis=0)
-    return scaled
+    """Costs of all stages at the scale of their blocks."""
+    scales = scales_of_stages(scale)
+    return [cost._replace(scale=jnp.asarray(s)[None]) for cost, s in zip(costs, scales, strict=True)]
 
 
-def block_bits(chances: Sequence[Chances], indices: Sequence[np.ndarray]) -> Float[np.ndarray, "rows cols"]:
-    """Bits that each block of 16x16 pixels takes: its own indices' and its share of those of coarser stages.
+def index_bits(chances: Sequence[Chances], indices: Sequence[np.ndarray]) -> list[Float[np.ndarray, "rows_s cols_s"]]:
+    """Bits that both indices at each place of each stage take.
 
     Args:
       chances: of each stage, from `StreamWriter.chances`.
       indices: [groups, rows, columns] of each stage.
     """
-    rows, columns = indices[0].shape[1:]
-    total = np.zeros((rows, columns))
-    for stage, (chance, maps) in enumerate(zip(chances, indices, strict=True)):
-        side = 1 << stage
-        bits = _bits_of(chance, maps.astype(np.int64)).sum(axis=0) / side**2
-        total += bits.repeat(side, axis=0)[:rows].repeat(side, axis=1)[:, :columns]
-    return total
+    return [_bits_of(c, maps.astype(np.int64)).sum(axis=0) for c, maps in zip(chances, indices, strict=True)]
+
+
+def skipped_blocks(
+    gains: Float[np.ndarray, "rows cols"], costs: Sequence[Float[np.ndarray, "rows_s cols_s"]]
+) -> Bool[np.ndarray, "rows cols"]:
+    """Which blocks of 16x16 pixels are better skipped: those of the least error and cost together.
+
+    An index of a coarser stage is sent if any of its four or sixteen blocks is coded, and costs the same then: so
+    blocks are taken together from the finest stage up, and where they are not worth what they share, all are skipped.
+
+    Args:
+      gains: error that coding a block takes away.
+      costs: of the indices of each stage, in the same unit.
+    """
+    worth = gains - costs[0]
+    sent = [worth > 0.0]
+    for cost in costs[1:]:
+        positive = _padded(np.maximum(worth, 0.0), "constant")
+        worth = sum(positive[i::2, j::2] for i in range(2) for j in range(2)) - cost
+        sent.append(worth > 0.0)
+    coded = sent.pop()
+    while sent:
+        finer = sent.pop()
+        rows, columns = finer.shape
+        coded = finer & coded.repeat(2, axis=0)[:rows].repeat(2, axis=1)[:, :columns]
+    return ~coded
+
+
+def _padded(maps: np.ndarray, mode: Literal["edge", "constant"]) -> np.ndarray:
+    """Maps with even sides."""
+    rows, columns = maps.shape
+    return np.pad(maps, ((0, rows % 2), (0, columns % 2)), mode=mode)
 
 
 def _bits_of(chances: Chances, maps: Integers) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +14,14 @@ from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.codec import Decoder, Encoder, stream_header
 from cbvc_jax.errors import UsageError
 from cbvc_jax.modules.search import IndexCosts
-from cbvc_jax.pricing import USUAL_FRAMES, block_bits, index_costs, scale_of_price, scaled_costs
+from cbvc_jax.pricing import (
+    USUAL_FRAMES,
+    index_bits,
+    index_costs,
+    scale_of_price,
+    scaled_costs,
+    skipped_blocks,
+)
 from cbvc_jax.video import VideoInfo
 from tests.tabled import with_tables
 
@@ -58,19 +66,18 @@ def paid(costs, maps):
 
 
 @pytest.mark.parametrize("rate", ["key", "high", "medium", "low"])
-def test_the_bits_of_blocks_are_those_of_the_indices(model, rate):
-    """Without a frame before: log2 K for each index, and a quarter or a sixteenth of it for the coarser stages."""
+def test_the_bits_of_places_are_those_of_their_indices(model, rate):
+    """Without a frame before: log2 K for each index."""
     sizes = model.preset.codebook_sizes(rate)
     layouts = {rate: PayloadLayout(128, 128, sizes)}
     likely = AdaptiveCoder(layouts).chances(rate, tables=False)
     maps = [np.zeros(shape, np.uint16) for shape in layouts[rate].shapes]
-    bits = block_bits(likely, maps)
-    assert bits.shape == (8, 8)
-    expected = sum(2 * np.log2(k) / 4**s for s, k in enumerate(sizes))
-    np.testing.assert_allclose(bits, expected, rtol=0.05)
+    for bits, shape, k in zip(index_bits(likely, maps), layouts[rate].shapes, sizes, strict=True):
+        assert bits.shape == shape[1:]
+        np.testing.assert_allclose(bits, 2 * np.log2(k), rtol=0.05)
 
 
-def test_blocks_that_repeat_cost_next_to_nothing(model):
+def test_indices_that_repeat_cost_next_to_nothing(model):
     layouts = {r: PayloadLayout(64, 64, model.preset.codebook_sizes("high")) for r in ("key", "high")}
     coder = AdaptiveCoder(layouts)
     maps = tuple(np.full(shape, 3, np.uint16) for shape in layouts["high"].shapes)
@@ -78,8 +85,25 @@ def test_blocks_that_repeat_cost_next_to_nothing(model):
     for _ in range(60):
         coder.update("high", maps)
     likely = coder.chances("high", tables=False)
-    assert block_bits(likely, maps).max() < 1.0
-    assert block_bits(likely, moved).min() > 10.0
+    assert max(bits.max() for bits in index_bits(likely, maps)) < 1.0
+    assert min(bits.min() for bits in index_bits(likely, moved)) > 8.0
+
+
+@pytest.mark.parametrize("rows, columns", [(4, 4), (3, 5), (1, 1), (2, 7)])
+def test_skipped_are_the_blocks_of_the_least_error_and_cost(rows, columns):
+    """Against every choice there is: an index is sent, and costs what it does, if one of its blocks is coded."""
+    random = np.random.default_rng(rows * columns)
+    shapes = [(-(-rows // 2**s), -(-columns // 2**s)) for s in range(3)]
+    choices = np.array(list(itertools.product((False, True), repeat=rows * columns))).reshape(-1, rows, columns)
+    for _ in range(5):
+        gains = random.normal(1.0, 2.0, (rows, columns))
+        costs = [random.exponential(0.7, shape) for shape in shapes]
+        totals = -np.sum(gains * choices, axis=(1, 2))
+        for s, cost in enumerate(costs):
+            for i, j in np.ndindex(*cost.shape):
+                part = choices[:, i << s : (i + 1) << s, j << s : (j + 1) << s]
+                totals = totals + cost[i, j] * part.any(axis=(1, 2))
+        np.testing.assert_array_equal(skipped_blocks(gains, costs), ~choices[np.argmin(totals)])
 
 
 @pytest.mark.parametrize("kind, skipped", [("model", 0.8), ("displacing_model", 0.9)])

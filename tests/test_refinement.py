@@ -12,7 +12,7 @@ from cbvc_jax.bitstream import StreamWriter
 from cbvc_jax.codec import Decoder, Encoder, stream_header
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import stage_grids
-from cbvc_jax.pricing import block_bits, index_costs
+from cbvc_jax.pricing import index_bits, index_costs
 from cbvc_jax.programs import Programs, batched
 from cbvc_jax.refinement import MAX_EFFORT, TRIALS, refine, rounds_of
 from tests.test_codec import encoded, info_of
@@ -68,14 +68,11 @@ def test_with_a_price_error_and_bits_fall_together(model, moving):
 
     def score(indices) -> float:
         shown = programs.picture(programs.restore(indices, y_ref, "low"))
-        return squared_error(frames[4], shown) + price * float(block_bits_of(chances, in_maps(indices)))
+        return squared_error(frames[4], shown) + price * sum(
+            float(bits.sum()) for bits in index_bits(chances, in_maps(indices))
+        )
 
     assert score(refined) < score(priced)
-
-
-def block_bits_of(chances, maps) -> float:
-    """Bits of all indices: `block_bits`, where blocks of coarser stages lie in the frame whole."""
-    return sum(float(block_bits([c], [m]).sum()) for c, m in zip(chances, maps, strict=True))
 
 
 @pytest.mark.parametrize("options", [{}, {"coding": "skipping"}])
