@@ -25,10 +25,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     elif variant == "quality":
         config.lr, config.lr_decay = 3e-4, 0.7
         config.reference_gradient = 0.4
-        config.phases.gops.steps = 2500
+        config.phases.gops.steps = 2200
     elif variant == "keyframes":
         config.lr, config.lr_decay = 4e-4, 0.7
-        config.phases.gops.update({"steps": 4000, "batch": 24, "frames": 1, "chunks": 1, "still_share": 0.5})
+        config.phases.gops.update({"steps": 1600, "batch": 24, "frames": 1, "chunks": 1, "still_share": 0.5})
     else:
         config.init_from = "models/small-begin"
         config.lr, config.lr_warmup, config.lr_decay, config.final_lr_ratio = 3e-4, 50, 0.7, 0.4

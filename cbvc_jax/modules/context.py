@@ -94,8 +94,8 @@ class Displacement(nn.Module):
 
     def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Wanted:
         """What displacements should be, for an encoder. No gradient passes through."""
-        pictures = (pixel_shuffle(latents, LATENT_STRIDE) for latents in (y, y_ref))
-        return find_displacements(*pictures, interpolation=self.interpolation)
+        x, x_ref = (pixel_shuffle(latents, LATENT_STRIDE) for latents in (y, y_ref))
+        return find_displacements(x, x_ref, interpolation=self.interpolation)
 
     def codewords(self, wanted: Wanted) -> Float[Array, "b h4 w4 1 d"]:
         """What the codewords of displacements should be."""

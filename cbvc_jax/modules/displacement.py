@@ -20,7 +20,7 @@ encoder chooses where to look.
 from __future__ import annotations
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,6 @@ class Wanted(NamedTuple):
     unit: Float[Array, "b 1 1 1"]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def displace(
     picture: Float[Array, "b 32*h 32*w c"],
     displacement: Float[Array, "b h w 2"],
@@ -103,6 +102,12 @@ def displace(
         less where interpolation is cubic.
       interpolation: between pixels.
     """
+    displaced: Any = _fetched(picture, displacement, interpolation)
+    return displaced
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _fetched(picture: Array, displacement: Array, interpolation: Interpolation) -> Array:
     b, height, width, c = picture.shape
     margin = MARGIN[interpolation]
     rows, columns = height // SIDE, width // SIDE
@@ -183,7 +188,7 @@ def _displace_backwards(interpolation: Interpolation, inputs: tuple[Array, Array
     return jax.vjp(by_products, *inputs)[1](slope)
 
 
-displace.defvjp(_displace_forwards, _displace_backwards)
+_fetched.defvjp(_displace_forwards, _displace_backwards)
 
 
 def _displace_by_products(
