@@ -141,21 +141,30 @@ def _between_lines(
 ) -> Array:
     """Lines between each line and the next one, where their displacement is no whole number, by their shares."""
     part = jnp.expand_dims(displacement - jnp.floor(displacement), (3, 4, 5))
-    margin = MARGIN[interpolation]
-    terms = []
-    for i in range(2 + 2 * margin):
-        line = jax.lax.slice_in_dim(patches, i, PATCH + i, axis=axis)
-        terms.append(weight_at(jnp.abs(part - (i - margin)), interpolation) * line)
+    lines = [jax.lax.slice_in_dim(patches, i, PATCH + i, axis=axis) for i in range(2 + 2 * MARGIN[interpolation])]
+    if interpolation == "linear":
+        weights = [1.0 - part, part]
+    else:
+        weights = [_far(1.0 + part), _near(part), _near(1.0 - part), _far(2.0 - part)]
+    terms = [weight * line for weight, line in zip(weights, lines, strict=True)]
     return sum(terms[1:], terms[0]) * share
 
 
-def weight_at(distance: Float[Array, "*n"], interpolation: Interpolation) -> Float[Array, "*n"]:
+def _near(distance: Array) -> Array:
+    """The cubic's weight of a line less than a pixel away."""
+    return (1.5 * distance - 2.5) * distance * distance + 1.0
+
+
+def _far(distance: Array) -> Array:
+    """The same, one to two pixels away."""
+    return ((2.5 - 0.5 * distance) * distance - 4.0) * distance + 2.0
+
+
+def _weight_at(distance: Float[Array, "*n"], interpolation: Interpolation) -> Float[Array, "*n"]:
     """Weight of a line so many pixels, 0 or more, from the place that is asked for."""
     if interpolation == "linear":
         return jnp.maximum(1.0 - distance, 0.0)
-    near = (1.5 * distance - 2.5) * distance * distance + 1.0
-    far = ((2.5 - 0.5 * distance) * distance - 4.0) * distance + 2.0
-    return jnp.where(distance < 1.0, near, jnp.where(distance < 2.0, far, 0.0))
+    return jnp.where(distance < 1.0, _near(distance), jnp.where(distance < 2.0, _far(distance), 0.0))
 
 
 def _overlapped(patches: Array, count: int, axis: int, lines: int) -> Array:
@@ -255,7 +264,7 @@ def _weights(
     from_edge = (line + 0.5 if half == 0 else QUADRANT - 0.5 - line) / SIDE
     share = jnp.where(jnp.asarray(own)[:, None], 0.5 + from_edge, 0.5 - from_edge)
     distance = jnp.arange(SPAN, dtype=jnp.float32) - (line[:, None] + REACH) - displacement[..., None, None]
-    return share[..., None] * weight_at(jnp.abs(distance), interpolation)
+    return share[..., None] * _weight_at(jnp.abs(distance), interpolation)
 
 
 def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:

@@ -64,12 +64,10 @@ def test_codewords_count_as_their_averages_say(started):
 def test_a_displacing_model_may_grow(tmp_path, monkeypatch):
     params, codebooks = init_params(jax.random.key(4), DISPLACING_MINI)
     save_model(tmp_path / "random", DISPLACING_MINI, params, codebooks, "")
-    larger = dataclasses.replace(
-        DISPLACING_MINI, name="larger", detail_depth=1, detail_width=24, key_depth=1, interpolation="cubic"
-    )
-    monkeypatch.setitem(presets.PRESETS, "larger", larger)
+    larger = dataclasses.replace(DISPLACING_MINI, detail_depth=1, detail_width=24, key_depth=1, interpolation="cubic")
+    monkeypatch.setitem(presets.PRESETS, larger.name, larger)
     config = mini_config()
-    config.preset, config.init_from, config.rates = "larger", str(tmp_path / "random"), larger.rates
+    config.preset, config.init_from, config.rates = larger.name, str(tmp_path / "random"), larger.rates
     state = start_from_model(init_state(config), config)
     frame = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
     model = load_model(tmp_path / "random")
