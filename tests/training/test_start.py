@@ -65,7 +65,8 @@ def test_a_displacing_model_may_grow(tmp_path, monkeypatch):
     params, codebooks = init_params(jax.random.key(4), DISPLACING_MINI)
     save_model(tmp_path / "random", DISPLACING_MINI, params, codebooks, "")
     larger = dataclasses.replace(DISPLACING_MINI, detail_depth=1, detail_width=24, key_depth=1, interpolation="cubic")
-    monkeypatch.setitem(presets.PRESETS, larger.name, larger)
+    for preset in (MINI, larger):
+        monkeypatch.setitem(presets.PRESETS, preset.name, preset)
     config = mini_config()
     config.preset, config.init_from, config.rates = larger.name, str(tmp_path / "random"), larger.rates
     state = start_from_model(init_state(config), config)
