@@ -18,6 +18,11 @@ KEYFRAME = "key"
 """Name of the codebooks of keyframes; those of predicted frames are named by their rate."""
 
 
+ADDED = ("interpolation", "detail_depth", "detail_width", "key_depth", "key_width")
+"""Fields of a preset that a model may lack, None, and training add to it: it begins with the model's pictures, but for
+what lies between two pixels."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Preset:
     """One member of the family.

@@ -30,7 +30,7 @@ from cbvc_jax.bitstream import CheckedTables, IndexTables, check_tables
 from cbvc_jax.errors import ModelError, UsageError
 from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.model import CodebookSet, Params, init_params
-from cbvc_jax.presets import KEYFRAME, PRESETS, RATES, Preset
+from cbvc_jax.presets import ADDED, KEYFRAME, PRESETS, RATES, Preset
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "MODEL_CARD.md"
@@ -45,7 +45,7 @@ MAX_CODEBOOK_SIZE = 1 << 16
 SEPARATOR = "/"
 TABLES = "tables"
 """What the names of initial tables begin with."""
-_OPTIONAL = ("width", "interpolation", "detail_depth", "detail_width", "key_depth", "key_width")
+_OPTIONAL = ("width", *ADDED)
 _CHOICES = {
     "blocks": ("conv", "compact"),
     "context": ("attention", "resblock", "displacement"),

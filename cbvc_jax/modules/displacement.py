@@ -142,6 +142,7 @@ def _between_lines(
     """Lines between each line and the next one, where their displacement is no whole number, by their shares."""
     part = jnp.expand_dims(displacement - jnp.floor(displacement), (3, 4, 5))
     lines = [jax.lax.slice_in_dim(patches, i, PATCH + i, axis=axis) for i in range(2 + 2 * MARGIN[interpolation])]
+    # `_weight_at` written out: it compares, which with so many axes is beyond a converter.
     if interpolation == "linear":
         weights = [1.0 - part, part]
     else:

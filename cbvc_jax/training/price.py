@@ -59,12 +59,15 @@ def quality_of(config: Config, state: TrainState, kind: str) -> Quality | None:
     if kind not in config.quality.prices:
         return None
     low, high = config.quality.prices[kind]
-    key = kind == KEYFRAME
-    rng = jax.random.fold_in(jax.random.fold_in(state.rng, DRAW + key), state.step)
+    rng = jax.random.fold_in(jax.random.fold_in(state.rng, DRAW + (kind == KEYFRAME)), state.step)
     draws = jax.random.uniform(rng, (2,))
-    price = jnp.where(draws[0] < PLAIN_SHARE, 0.0, low * (high / low) ** draws[1])
+    return quality_at(jnp.where(draws[0] < PLAIN_SHARE, 0.0, low * (high / low) ** draws[1]), config, state, kind)
+
+
+def quality_at(price: Float[Array, ""], config: Config, state: TrainState, kind: str) -> Quality:
+    """The quality of frames of `kind` at a price of a bit."""
     bits = [index_bits(mean.count) for mean in state.averages[kind]]
-    sensitivity = config.quality.key_sensitivity if key else config.quality.sensitivity
+    sensitivity = config.quality.key_sensitivity if kind == KEYFRAME else config.quality.sensitivity
     costs = [IndexCosts(price / s * b) for s, b in zip(sensitivity, bits, strict=True)]
     return Quality(price, bits, costs, (POINTER_SCALE / LEVELS) ** 2 * price * bits[POINTING_STAGE])
 

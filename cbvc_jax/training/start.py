@@ -14,7 +14,7 @@ from cbvc_jax.errors import ModelError
 from cbvc_jax.geometry import STAGE_STRIDES
 from cbvc_jax.model import Params, quantizer_kinds
 from cbvc_jax.modules.quantizer import STAGES
-from cbvc_jax.presets import KEYFRAME
+from cbvc_jax.presets import ADDED, KEYFRAME
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.codebooks import kmeans, start_averages
 from cbvc_jax.training.sharding import Layout, single
@@ -22,8 +22,6 @@ from cbvc_jax.training.state import Config, TrainState, config_preset, phases
 from cbvc_jax.training.step import make_probe
 from cbvc_jax.weights import Model, load_model
 
-GROWN = ("interpolation", "detail_depth", "detail_width", "key_depth", "key_width")
-"""Fields of a preset that may differ from those of the model that training starts from."""
 START_BATCHES = 1 << 30
 """Batches from here on start codebooks: training never comes that far, so they are not seen twice."""
 MAX_VECTORS = 65536
@@ -33,14 +31,15 @@ MAX_BATCHES = 200
 def start_from_model(state: TrainState, config: Config) -> TrainState:
     """The state with the parameters and codebooks of the model that `config.init_from` names.
 
-    The preset may have another interpolation, or blocks of detail where the model has none: these begin as nothing.
+    The preset may have what `cbvc_jax.presets.ADDED` names where the model has none: blocks of detail begin as nothing.
     Codewords count as used as the model's tables say, alike where it has none, until batches say otherwise.
 
     Raises:
       ModelError: there is no such model, or it is of another preset.
     """
     model, preset = with_rates(load_model(config.init_from), config.rates), config_preset(config)
-    if dataclasses.replace(preset, **{name: getattr(model.preset, name) for name in GROWN}) != model.preset:
+    lacking = dict.fromkeys(name for name in ADDED if getattr(model.preset, name) is None)
+    if dataclasses.replace(preset, **lacking) != model.preset:
         raise ModelError(
             f"model '{model.name}' is of preset '{model.preset.name}', and '{preset.name}' as configured differs"
         )

@@ -83,9 +83,9 @@ class Watch:
         values |= {name: float(v) for name, v in metrics.items() if name.startswith(BY_STAGE)}
         psnr = metrics["psnr"]
         values["psnr/key"] = float(psnr[0])
-        if len(psnr) > 1 and rate in self.config.quality.prices:
-            values |= {f"{name}/{rate}": float(metrics[name]) for name in ("spent_bpp", "sent")}
         if len(psnr) > 1:
+            if rate in self.config.quality.prices:
+                values |= {f"{name}/{rate}": float(metrics[name]) for name in ("spent_bpp", "sent")}
             values[f"psnr/{rate}"] = float(psnr[1:].mean())
             values |= {f"psnr_at/{rate}_{t}": float(p) for t, p in enumerate(psnr) if t}
         self.window.append(values)

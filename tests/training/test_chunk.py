@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from cbvc_jax.model import CodecModel
-from cbvc_jax.modules.search import IndexCosts
 from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.presets import PRESETS
 from cbvc_jax.training.chunk import SMALL, Schedule, run_chunk
 from cbvc_jax.training.loss import FADING_SHARE, loss_of
-from cbvc_jax.training.price import quality_of
+from cbvc_jax.training.price import quality_at
 from cbvc_jax.training.sharding import single
 from cbvc_jax.training.state import Carry, config_preset, empty_carry, init_state
 from tests.mini_preset import DISPLACING_MINI
@@ -92,10 +91,7 @@ def qualities(config, moving, monkeypatch):
 
     @jax.jit
     def run(price):
-        quality = quality_of(frozen, state, "high")
-        bits = quality.bits
-        costs = [IndexCosts(price / s * b) for s, b in zip(frozen.quality.sensitivity, bits, strict=True)]
-        quality = quality._replace(price=price, costs=costs, pointing=1e-3 * price * bits[1])
+        quality = quality_at(price, frozen, state, "high")
         return run_chunk(frozen, state.params, state.codebooks, x, empty, "high", Schedule(), quality=quality)
 
     plain = jax.jit(lambda: run_chunk(frozen, state.params, state.codebooks, x, empty, "high", Schedule()))

@@ -82,6 +82,14 @@ def test_a_displacing_model_may_grow(tmp_path, monkeypatch):
         # Nothing is displaced, so that interpolation plays no part.
         np.testing.assert_allclose(pictures[1], pictures[0], atol=1e-5)
 
+    # What a model has is not taken from it, nor is it made wider.
+    save_model(tmp_path / "grown", larger, state.params, state.codebooks, "")
+    config.init_from = str(tmp_path / "grown")
+    for other in (DISPLACING_MINI, dataclasses.replace(larger, detail_width=32)):
+        monkeypatch.setitem(presets.PRESETS, other.name, other)
+        with pytest.raises(ModelError, match="as configured differs"):
+            start_from_model(init_state(config), config)
+
 
 def test_another_preset_is_refused(started, preset):
     config, _ = started
