@@ -33,7 +33,8 @@ from cbvc_jax.model import CodecModel, init_codebooks, init_params
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import GDN
 from cbvc_jax.modules.context import Displacement
-from cbvc_jax.modules.displacement import SIDE, displace_macs, find_macs
+from cbvc_jax.modules.displacement import SIDE, displace_macs
+from cbvc_jax.modules.motion_estimation import find_macs
 from cbvc_jax.modules.quantizer import Codebooks
 from cbvc_jax.presets import KEYFRAME, Preset
 

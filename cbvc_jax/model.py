@@ -30,7 +30,8 @@ from cbvc_jax.modules.context import (
     ResidualDecoder,
     ResidualEncoder,
 )
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE, Wanted
+from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.motion_estimation import Wanted
 from cbvc_jax.modules.pointers import search_pointers, settle_pointers
 from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer
 from cbvc_jax.modules.search import IndexCosts, look_up

@@ -57,7 +57,7 @@ def scale_of_price(shares: Float[np.ndarray, "rows cols"], frames: int) -> Float
     """Times which a bit of each block of 16x16 pixels costs, by the frames in which its error counts.
 
     Args:
-      shares: of an error, below 1, that a frame hands on to the next one (`cbvc_jax.modules.displacement.carried`).
+      shares: of an error, below 1, that a frame hands on to the next one: `cbvc_jax.modules.motion_estimation.carried`.
       frames: from this one to the last before a keyframe; at least 1.
     """
     return (USUAL_FRAMES * (1.0 - shares) / (1.0 - shares**frames)).astype(np.float32)

@@ -19,7 +19,8 @@ from cbvc_jax.bitstream import Skip
 from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, STAGE_STRIDES, ceil_div, padded_size, stage_grids
 from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.blocks import pixel_shuffle
-from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE, Wanted, carried
+from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.motion_estimation import Wanted, carried
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
 from cbvc_jax.presets import Preset

@@ -42,6 +42,43 @@ def quality(**prices) -> ml_collections.ConfigDict:
     return config
 
 
+def codebook() -> ml_collections.ConfigDict:
+    """How codebooks are searched and how they learn."""
+    config = ml_collections.ConfigDict()
+    # Codewords of each stage for keyframes, and for predicted frames of every rate; empty: the preset's.
+    config.key_sizes = ()
+    config.predicted_sizes = ()
+    # "ema": moving averages of the latents. "gradient": pulled to the latents by the optimiser.
+    config.learn = "ema"
+    # Decay of the moving averages (of usage, too) at every update of that codebook.
+    config.decay = 0.99
+    # Decay that this rises to while the learning rate falls, so that codewords, which hardly move any more, are means
+    # of more latents; 0: it stays as it is.
+    config.final_decay = 0.0
+    # Codewords used less than this share of the mean are replaced by latents of the batch; 0: never.
+    config.restart_below = 0.1
+    # Price of a bit in the search of predicted frames, and of keyframes: the indices of the least
+    # |z - c|^2 + price x (spread of the codewords in use) x bits. Bits are what index coding would charge if running
+    # counts were the model's tables, 16 at the most, so that a codeword that was never used can be afforded. Usage
+    # becomes skewed where that is cheap, and commitment pulls latents to cheap codewords. As a share of the spread, one
+    # number serves all stages and latents of any scale; and where usage collapses, the spread and the price fall with
+    # it, which a share of |z - c|^2 would not: that grows. Under a price codewords are rare on purpose, so they are
+    # restarted below a hundredth of `restart_below` only, counted as often as the mean one then: cheap enough to be
+    # tried. 0: off.
+    config.price = 0.0
+    config.key_price = 0.0
+    # Each step pays a share of the price that is drawn uniformly from 0 to 1, and so meets the search for the nearest
+    # codeword as well as the rated one.
+    config.draw_price = False
+    # Alarm when the perplexity of a batch's indices is below this share of what the batch could give.
+    config.alarm_below = 0.02
+    # Weight of |z - sg(c)|^2.
+    config.commitment = 0.005
+    # Latents gathered for each codeword (at most 65536 in all) when a codebook starts.
+    config.start_vectors = 4
+    return config
+
+
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     # Root of all randomness: parameters, data, restarts.
@@ -57,6 +94,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.learn = ()
     # d(x, x_hat) of equation 5: "mse", "log_mse" (PSNR), "ms_ssim", or "lpips" for fine-tuning.
     config.distortion = "mse"
+    # Weight of "mse" beside the distortion, for one that does not see all of a picture, as "ms_ssim". The paper: 0.
+    config.mse_beside = 0.0
 
     config.data = ml_collections.ConfigDict()
     # Folders of videos (and photographs), with their subfolders, separated by ":".
@@ -93,36 +132,7 @@ def get_config() -> ml_collections.ConfigDict:
     # predictions has run away in some clip, which would decide the direction of the clipped gradient.
     config.max_norm = float("inf")
 
-    config.codebook = ml_collections.ConfigDict()
-    # Codewords of each stage for keyframes, and for predicted frames of every rate; empty: the preset's.
-    config.codebook.key_sizes = ()
-    config.codebook.predicted_sizes = ()
-    # "ema": moving averages of the latents. "gradient": pulled to the latents by the optimiser.
-    config.codebook.learn = "ema"
-    # Decay of the moving averages (of usage, too) at every update of that codebook.
-    config.codebook.decay = 0.99
-    # Codewords used less than this share of the mean are replaced by latents of the batch; 0: never.
-    config.codebook.restart_below = 0.1
-    # Price of a bit in the search of predicted frames, and of keyframes: the indices of the least
-    # |z - c|^2 + price x (spread of the codewords in use) x bits. Bits are what index coding would charge if running
-    # counts were the model's tables, 16 at the most, so that a codeword that was never used can be afforded. Usage
-    # becomes skewed where that is cheap, and commitment pulls latents to cheap codewords. As a share of the spread, one
-    # number serves all stages and latents of any scale; and where usage collapses, the spread and the price fall with
-    # it, which a share of |z - c|^2 would not: that grows. Under a price codewords are rare on purpose, so they are
-    # restarted below a hundredth of `restart_below` only, counted as often as the mean one then: cheap enough to be
-    # tried. 0: off.
-    config.codebook.price = 0.0
-    config.codebook.key_price = 0.0
-    # Each step pays a share of the price that is drawn uniformly from 0 to 1, and so meets the search for the nearest
-    # codeword as well as the rated one.
-    config.codebook.draw_price = False
-    # Alarm when the perplexity of a batch's indices is below this share of what the batch could give.
-    config.codebook.alarm_below = 0.02
-    # Weight of |z - sg(c)|^2.
-    config.codebook.commitment = 0.005
-    # Latents gathered for each codeword (at most 65536 in all) when a codebook starts.
-    config.codebook.start_vectors = 4
-
+    config.codebook = codebook()
     config.quality = quality()
 
     # Devices that share one copy of the parameters, each with a slice of them and of Adam's moments. 1: a copy each.

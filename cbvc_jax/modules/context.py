@@ -22,7 +22,8 @@ from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import ResidualBlock, pixel_shuffle, pixel_unshuffle
 from cbvc_jax.modules.compact import SMALL_INIT, CompactBlock, CompactStack, Detail, LappedOutput, Pointwise
-from cbvc_jax.modules.displacement import POINTER_SCALE, Interpolation, Wanted, displace, find_displacements
+from cbvc_jax.modules.displacement import POINTER_SCALE, Interpolation, displace
+from cbvc_jax.modules.motion_estimation import Wanted, find_displacements
 from cbvc_jax.presets import Preset
 
 INITIAL_KEEP_LOGIT = 2.5

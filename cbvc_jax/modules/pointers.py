@@ -20,10 +20,9 @@ from cbvc_jax.modules.displacement import (
     POINTING_STAGE,
     QUADRANT,
     Interpolation,
-    Wanted,
     displace,
-    shares_of_nodes,
 )
+from cbvc_jax.modules.motion_estimation import Wanted, shares_of_nodes
 from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, stage_code
 from cbvc_jax.modules.search import IndexCosts, Limits, cost_of, costs_of_groups, fill_grid, weighted_search
 

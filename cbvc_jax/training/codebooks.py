@@ -62,7 +62,7 @@ def update_codebook(
     indices: Int[Array, "n g"],
     rng: Array,
     *,
-    decay: float,
+    decay: Float[Array, ""] | float,
     restart_below: float,
     learn_by_average: bool = True,
     sent: Bool[Array, "n"] | Literal[True] = True,

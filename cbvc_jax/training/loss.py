@@ -107,6 +107,8 @@ def loss_of(
     codebooks = {**codebooks, **(jax.lax.stop_gradient(trained[1]) if config.learn else trained[1])}
     chunk = run_chunk(config, params, codebooks, x, carry, rate, schedule, layout, costs, quality)
     per_frame = distortion(config.distortion, x, chunk.x_hat)
+    if config.mse_beside:
+        per_frame += config.mse_beside * distortion("mse", x, chunk.x_hat)
     commitment = jnp.zeros(())
     for kind, codes in chunk.codes.items():
         for s, code in enumerate(codes):

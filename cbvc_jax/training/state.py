@@ -78,13 +78,26 @@ def learning_rate(config: Config) -> optax.Schedule:
 
     A run may get longer after it has begun, as long as its rate has not begun to fall.
     """
-    total = sum(phase.steps for phase in phases(config))
-    warmup, decay = min(config.lr_warmup, total // 2), max(1, round(total * config.lr_decay))
+    warmup, begin, steps = _fall(config)
     last = config.lr * config.final_lr_ratio
     # A rise that lasts no steps is a constant to optax: its first value.
     rise = optax.linear_schedule(0.0 if warmup else config.lr, config.lr, warmup)
-    pieces = [rise, optax.linear_schedule(config.lr, last, decay)]
-    return optax.join_schedules(pieces, [max(warmup, total - decay)])
+    return optax.join_schedules([rise, optax.linear_schedule(config.lr, last, steps)], [begin])
+
+
+def codebook_decay(config: Config) -> optax.Schedule:
+    """Decay of the codebooks' moving averages: it rises, where `codebook.final_decay` asks for it, as the learning rate
+    falls."""
+    decay = config.codebook.decay
+    _, begin, steps = _fall(config)
+    return optax.linear_schedule(decay, config.codebook.final_decay or decay, steps, begin)
+
+
+def _fall(config: Config) -> tuple[int, int, int]:
+    """Steps of warm-up, the step at which the learning rate begins to fall, and the steps it falls for."""
+    total = sum(phase.steps for phase in phases(config))
+    warmup, steps = min(config.lr_warmup, total // 2), max(1, round(total * config.lr_decay))
+    return warmup, max(warmup, total - steps), steps
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:

@@ -23,7 +23,15 @@ from cbvc_jax.training.codebooks import batch_counts, update_codebook, usage_and
 from cbvc_jax.training.loss import Seen, loss_of
 from cbvc_jax.training.price import drawn_share, index_costs, quality_of, restart_share
 from cbvc_jax.training.sharding import Layout, single
-from cbvc_jax.training.state import Carry, Config, TrainState, init_state, learned, make_optimizer
+from cbvc_jax.training.state import (
+    Carry,
+    Config,
+    TrainState,
+    codebook_decay,
+    init_state,
+    learned,
+    make_optimizer,
+)
 
 Metrics = dict[str, Array]
 
@@ -115,7 +123,7 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, seen: Seen,
                 z,
                 code.indices.reshape(z.shape[:2]),
                 jax.random.fold_in(rng, s + STAGES * sorted(codebooks).index(kind)),
-                decay=config.codebook.decay,
+                decay=codebook_decay(config)(state.step),
                 restart_below=restart_share(config, kind),
                 learn_by_average=config.codebook.learn == "ema",
                 sent=code.sent.reshape(-1),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from cbvc_jax.modules.context import Displacement
-from cbvc_jax.modules.displacement import POINTER_SCALE, REACH, SIDE, displace, find_displacements
+from cbvc_jax.modules.displacement import POINTER_SCALE, REACH, SIDE, displace
+from cbvc_jax.modules.motion_estimation import find_displacements
 from cbvc_jax.modules.pointers import search_pointers, settle_pointers
 from cbvc_jax.modules.search import IndexCosts, Repeats
 

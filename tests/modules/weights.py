@@ -25,3 +25,11 @@ def random_params(module: nn.Module, *args: Any, method: Any = None) -> dict:
         return (gain * rng.normal(size=leaf.shape)).astype(np.float32)
 
     return jax.tree.map(fill, shapes)
+
+
+def textured(size: int) -> np.ndarray:
+    """A smooth random picture [1, size, size, 3] in [-1, 1]."""
+    noise = np.random.default_rng(3).standard_normal((size, size, 3))
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))[..., None]
+    smooth = np.fft.ifft2(np.fft.fft2(noise, axes=(0, 1)) * np.exp(-((frequency * 9) ** 2)), axes=(0, 1)).real
+    return np.float32(np.clip(smooth / (2.0 * smooth.std()), -1, 1))[None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from cbvc_jax.errors import UsageError
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.training.chunk import Schedule
+from cbvc_jax.training.codebooks import start_averages
 from cbvc_jax.training.loss import LOG_MSE_FLOOR, distortion
 from cbvc_jax.training.sharding import single
 from cbvc_jax.training.start import start_codebooks
-from cbvc_jax.training.state import config_preset, empty_carry, init_state, learning_rate, phases
+from cbvc_jax.training.state import codebook_decay, config_preset, empty_carry, init_state, learning_rate, phases
 from cbvc_jax.training.step import make_probe, make_step
 
 
@@ -133,6 +135,42 @@ def test_without_a_warm_up_the_learning_rate_is_there_from_the_first_step(config
     config.lr, config.lr_warmup, config.lr_decay = 1e-3, 0, 0.4
     config.phases.gops.steps = 16
     assert float(learning_rate(config)(0)) == pytest.approx(1e-3)
+
+
+def test_the_decay_of_codebooks_rises_as_the_learning_rate_falls(config):
+    config.lr_warmup, config.lr_decay, config.codebook.decay, config.codebook.final_decay = 2, 0.5, 0.9, 0.98
+    config.phases.gops.steps = 16
+    decays = [codebook_decay(config)(n) for n in (0, 10, 15, 20, 24)]
+    np.testing.assert_allclose(decays, [0.9, 0.9, 0.94, 0.98, 0.98], rtol=1e-5)
+    config.codebook.final_decay = 0.0
+    np.testing.assert_allclose([codebook_decay(config)(n) for n in (0, 16)], 0.9, rtol=1e-6)
+
+
+def test_a_step_late_in_training_moves_codebooks_less(config, frames):
+    config.codebook.decay, config.codebook.final_decay, config.codebook.restart_below = 0.5, 1.0, 0.0
+    frozen = ml_collections.FrozenConfigDict(config)
+    moved = []
+    for step in (0, 20000):
+        state = started(frozen)
+        used = {k: tuple(start_averages(c, 100.0) for c in books) for k, books in state.codebooks.items()}
+        state = state.replace(step=jnp.asarray(step, jnp.int32), averages=used)
+        # The step donates its state.
+        before = jax.device_get(state.codebooks["key"])
+        state, _ = make_step(frozen, "high")(state, frames, Schedule())
+        moved.append(max(float(np.abs(a - b).max()) for a, b in zip(state.codebooks["key"], before, strict=True)))
+    assert moved[0] > 0.01
+    assert moved[1] < 1e-4
+
+
+def test_squared_errors_beside_another_distortion_are_part_of_the_loss(config, frames):
+    losses = []
+    for weight in (0.0, 0.5):
+        config.distortion, config.mse_beside = "log_mse", weight
+        frozen = ml_collections.FrozenConfigDict(config)
+        _, metrics = make_step(frozen, "high")(started(frozen), frames, Schedule())
+        losses.append(metrics)
+    mse = 100.0 * np.mean(10.0 ** (-np.asarray(losses[0]["psnr"]) / 10.0))
+    assert float(losses[1]["loss"] - losses[0]["loss"]) == pytest.approx(0.5 * mse, rel=0.05)
 
 
 def test_a_longer_run_begins_like_a_shorter_one(config):
