@@ -36,8 +36,8 @@ crosscheck: $(VENV)/.dev
 
 results: $(VENV)/.dev
 	@test -n "$(CLIPS)" || { echo "Which clips? make results CLIPS='a.mp4 b.mp4' LARGE='c.mp4'"; exit 2; }
-	$(RD) $(CLIPS) --model tiny small --dataset "small clips" --levels 30 60 90 $(METRICS)
-	$(RD) $(CLIPS) --model small --dataset "small clips" --rates --levels 75 97 --anchors $(METRICS)
+	$(RD) $(CLIPS) --model tiny small small-msssim --dataset "small clips" --levels 30 60 90 $(METRICS)
+	$(RD) $(CLIPS) --model small small-msssim --dataset "small clips" --rates --levels 75 97 --anchors $(METRICS)
 	$(RD) $(CLIPS) --model tiny --dataset "small clips" --codings fixed --anchors
 	$(RD) $(CLIPS) --model tiny --dataset "small clips" --rates --codings adaptive --levels 30 60 90 --anchors
 	test -z "$(LARGE)" || $(RD) $(LARGE) --model tiny --dataset "720p and 1080p clips" --frames 32
@@ -45,6 +45,7 @@ results: $(VENV)/.dev
 	$(CITE) docs/results $(CITING)
 	$(BIN)/python examples/known_failures.py --model tiny --output docs/known_failures.png
 	$(BIN)/python examples/known_failures.py --model small --output docs/known_failures_small.png
+	$(BIN)/python examples/known_failures.py --model small-msssim --output docs/known_failures_small_msssim.png
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
