@@ -113,6 +113,7 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, seen: Seen,
     """Codebooks, averages and their health (by stage) after the step, from every latent quantised in it."""
     codebooks, averages, health = {**state.codebooks, **gradient_books}, dict(state.averages), {}
     rng = jax.random.fold_in(state.rng, state.step)
+    decay = jnp.asarray(codebook_decay(config)(state.step))
     for kind, codes in seen.searched.items():
         books, means = list(codebooks[kind]), list(averages[kind])
         for s, code in enumerate(codes):
@@ -123,7 +124,7 @@ def _learn_codebooks(state: TrainState, gradient_books: CodebookSet, seen: Seen,
                 z,
                 code.indices.reshape(z.shape[:2]),
                 jax.random.fold_in(rng, s + STAGES * sorted(codebooks).index(kind)),
-                decay=jnp.asarray(codebook_decay(config)(state.step)),
+                decay=decay,
                 restart_below=restart_share(config, kind),
                 learn_by_average=config.codebook.learn == "ema",
                 sent=code.sent.reshape(-1),
