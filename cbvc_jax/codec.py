@@ -24,7 +24,8 @@ from jaxtyping import Array, UInt8
 
 from cbvc_jax.bitstream import (
     STREAM_CODINGS,
-    Chances,
+    VERSION,
+    FrameChances,
     IndexTables,
     Skip,
     StreamCoding,
@@ -33,9 +34,18 @@ from cbvc_jax.bitstream import (
     fill_skipped,
 )
 from cbvc_jax.errors import UsageError
+from cbvc_jax.geometry import CODED, MOVES, STAYS
 from cbvc_jax.lanes import in_lanes
 from cbvc_jax.presets import KEYFRAME
-from cbvc_jax.pricing import index_bits, index_costs, scale_of_price, scaled_costs, scales_of_stages, skipped_blocks
+from cbvc_jax.pricing import (
+    block_bits,
+    index_bits,
+    index_costs,
+    scale_of_price,
+    scaled_costs,
+    scales_of_stages,
+    skipped_blocks,
+)
 from cbvc_jax.programs import Device, Frame, IndexMaps, Programs, batched, block_errors
 from cbvc_jax.rate_control import RateControl
 from cbvc_jax.refinement import check_effort, refine, rounds_of
@@ -49,7 +59,7 @@ LEAST_GAIN = 0.1
 """Share of a block's error that coding it must take away, where bits have no price."""
 REFERRED_FRAMES = 10
 """Frames that a keyframe's error counts in, where so many follow it: those after it repeat what it shows."""
-GetChances = Callable[[str], list[Chances] | None]
+GetChances = Callable[[str], FrameChances | None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,8 +90,8 @@ class Encoder:
       price: lambda, the squared error that a bit has to save, in 8-bit levels; 0 sends the nearest codewords. It may be
         changed between frames. A bit of a keyframe, which the frames after it refer to, has to save a tenth of that.
       cuts: a keyframe where a new scene begins, too.
-      skips: leave blocks of predicted frames as they were where that costs less, in error and in bits at their price.
-        It takes making the picture up to twice a frame.
+      skips: leave blocks of predicted frames as they were, or as displacements move them where the model has any, if
+        that costs less, in error and in bits at their price. It takes making the picture up to three times a frame.
       effort: 0 .. 9, a search with the decoder for indices that make better pictures, which takes time: see
         `cbvc_jax.refinement.LEVELS`.
       device: to run on; JAX's default otherwise.
@@ -108,7 +118,7 @@ class Encoder:
         self._effort = check_effort(effort)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
-        self._skips = skips
+        self._skips, self._displaces = skips, model.preset.displaces
         self._position = 0
         self._y_ref: Array | None = None
         self._shown: Array | None = None
@@ -145,8 +155,9 @@ class Encoder:
         skip = None
         if self._skips:
             shown = self._programs.picture(y_hat)
-            if kind != KEYFRAME:
-                skip = self._skipped(frame, shown, None if likely is None else index_bits(likely, maps))
+            if self._y_ref is not None:
+                moved = self._programs.moved(indices, self._y_ref, kind) if self._displaces else None
+                skip = self._skipped(frame, shown, moved, maps, likely)
             if skip is not None:
                 maps = fill_skipped(maps, skip, self._last[1] if self._last[0] == kind else None)
                 y_hat = self._programs.restore(batched(maps), self._y_ref, kind, skip)
@@ -156,18 +167,23 @@ class Encoder:
         self._position += 1
         return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps, skip)
 
-    def _skipped(self, frame: Frame, shown: Array, bits: list[np.ndarray] | None) -> Skip | None:
-        """The blocks that cost less as they were than as coded, which `shown` shows; None if there is none."""
-        stay, coded = np.asarray(block_errors(frame, self._shown)), np.asarray(block_errors(frame, shown))
-        if bits is None:
-            skip = stay <= coded * (1.0 + LEAST_GAIN)
+    def _skipped(
+        self, frame: Frame, shown: Array, moved: Array | None, maps: IndexMaps, likely: FrameChances | None
+    ) -> Skip | None:
+        """What becomes of blocks that are coded as `shown` shows, or as the latents `moved`; None: all are coded."""
+        coded, stays = np.asarray(block_errors(frame, shown)), np.asarray(block_errors(frame, self._shown))
+        moves = None if moved is None else np.asarray(block_errors(frame, self._programs.picture(moved)))
+        if likely is None or likely.blocks is None:
+            idle = stays if moves is None else np.minimum(stays, moves)
+            skip = np.where(idle > coded * (1.0 + LEAST_GAIN), CODED, np.where(stays <= idle, STAYS, MOVES))
         else:
-            scales = scales_of_stages(np.broadcast_to(self._scale, stay.shape))
-            skip = skipped_blocks(stay - coded, [self.price * s * b for s, b in zip(scales, bits, strict=True)])
-        return skip if skip.any() else None
+            prices = [self.price * scale for scale in scales_of_stages(np.broadcast_to(self._scale, stays.shape))]
+            costs = [price * bits for price, bits in zip(prices, index_bits(likely.stages, maps), strict=True)]
+            skip = skipped_blocks(coded, stays, moves, prices[0] * block_bits(likely.blocks), costs)
+        return skip.astype(np.uint8) if skip.any() else None
 
-    def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], list[Chances] | None]:
-        """(indices of each stage, their chances; None where bits have no price)."""
+    def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], FrameChances | None]:
+        """(indices of each stage, what chances they had; None where bits have no price)."""
         programs, y_ref = self._programs, self._y_ref
         if self.price and chances is None:
             raise UsageError("a price needs the chances of indices: pass the `chances` of the stream's writer")
@@ -185,7 +201,7 @@ class Encoder:
         costs = found = None
         if likely is not None:
             price = self.price / min(self.gop, REFERRED_FRAMES) if kind == KEYFRAME else self.price
-            costs = index_costs(likely, price, sensitivity)
+            costs = index_costs(likely.stages, price, sensitivity)
             if programs.preset.displaces and y_ref is not None and self._before is not None:
                 found, shares = programs.find(frame, self._before, y_ref)
                 self._scale = scale_of_price(np.asarray(shares), self.gop - self._position)
@@ -222,16 +238,18 @@ class Decoder:
         Args:
           rate: "key", or the rate of a predicted frame.
           indices: of each stage, uint16 [groups, rows, columns].
-          skip: bool [rows, columns] of the first stage, blocks of a predicted frame that stay as they were.
+          skip: uint8 [rows, columns] of the first stage: what becomes of each block of a predicted frame.
           show: False brings only the reference latents up to date, which is quicker.
 
         Raises:
-          UsageError: a predicted frame comes first.
+          UsageError: a predicted frame comes first, or blocks move and the model has no displacements.
         """
         if rate == KEYFRAME:
             self._y_ref = None
         elif self._y_ref is None:
             raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
+        if skip is not None and skip.max() > STAYS and not self._programs.preset.displaces:
+            raise UsageError("blocks of this stream move, and its model has no displacements: it is damaged")
         self._y_ref = self._programs.restore(batched(indices), self._y_ref, rate, skip)
         return self._programs.picture(self._y_ref) if show else None
 
@@ -258,7 +276,7 @@ def stream_header(
         gop=gop,
         key_sizes=model.preset.key_sizes,
         predicted_sizes=model.preset.predicted_sizes,
-        version=STREAM_CODINGS[coding],
+        version=VERSION if coding == "skipping" and model.preset.displaces else STREAM_CODINGS[coding],
     )
 
 
@@ -281,7 +299,7 @@ def encode(
 
     `coding` "fixed" spends the same bits on every frame, and readers of format 1.0 read it; "adaptive" spends fewer on
     indices that were frequent in the frames before, and decodes to the same pictures; "skipping" can leave blocks as
-    they were, too, and decides that by the pictures it makes.
+    they were, or as displacements move them, too, and decides that by the pictures it makes.
 
     Timestamps are shifted so that none is below zero.
 

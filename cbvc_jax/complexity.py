@@ -51,7 +51,7 @@ _PART_OF = {
     ("context_decoder", "__call__"): "ctxD",
     ("decoder", "__call__"): "D",
 }
-_PART_AROUND = {"to_context": "ctxE", "from_context": "ctxD"}
+_PART_AROUND = {"to_context": "ctxE", "moved": "ctxD", "from_context": "ctxD"}
 PARTS = tuple(dict.fromkeys(_PART_OF.values()))
 ENCODE_PARTS = ("E", "ctxE", "VQ encode", "VQ decode", "ctxD")
 DECODE_PARTS = ("VQ decode", "ctxD", "D")

@@ -1,4 +1,4 @@
-"""Sizes and rates as pure integers: padding, stage grids, indices and bits a frame.
+"""What a frame's maps hold, as pure integers: padding, stage grids, indices and bits a frame.
 
 A frame of H x W pixels has latents at 1/8, and one index map a group at each stage:
 
@@ -14,6 +14,10 @@ STAGE_STRIDES = (16, 32, 64)
 GROUPS = 2
 FRAME_MULTIPLE = 64
 MAX_SIDE = 16384
+POINTING_STAGE, POINTING_GROUP = 1, 0
+"""The codebook that holds displacements, where latents are pictures: the first of stage 2."""
+CODED, STAYS, MOVES = range(3)
+"""What becomes of a block of 16x16 pixels: it is coded; it stays as it was; it shows what displacements point at."""
 
 
 def ceil_div(a: int, b: int) -> int:

@@ -19,7 +19,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, LATENT_STRIDE, STAGE_STRIDES
+from cbvc_jax.geometry import (
+    CODED,
+    FRAME_MULTIPLE,
+    GROUPS,
+    LATENT_STRIDE,
+    MOVES,
+    POINTING_GROUP,
+    POINTING_STAGE,
+    STAGE_STRIDES,
+    STAYS,
+)
 from cbvc_jax.modules.blocks import pixel_shuffle
 from cbvc_jax.modules.context import (
     FLOOR,
@@ -30,7 +40,6 @@ from cbvc_jax.modules.context import (
     ResidualDecoder,
     ResidualEncoder,
 )
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.motion_estimation import Wanted
 from cbvc_jax.modules.pointers import search_pointers, settle_pointers
 from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, VectorQuantizer
@@ -144,16 +153,20 @@ class CodecModel(nn.Module):
         if y_ref is None:
             u = self.quantizer.decode(codewords, kind)
             return self.key_decoder(u) if self.preset.displaces else u
-        return self.from_context(self.residual_quantizer.decode(codewords, kind), y_ref, codewords)
+        return self.from_context(self.residual_quantizer.decode(codewords, kind), self.moved(codewords, y_ref))
 
-    def from_context(
-        self, u: Float[Array, "b h w i"], y_ref: Float[Array, "b h w c"], codewords: list[Float[Array, "b h w g d"]]
+    def moved(
+        self, codewords: list[Float[Array, "b h w g d"]], y_ref: Float[Array, "b h w c"]
     ) -> Float[Array, "b h w c"]:
-        """y_hat of a predicted frame from what the quantiser restored of it, and the displacements it has sent."""
-        if self.preset.displaces:
-            group = jax.lax.slice_in_dim(codewords[POINTING_STAGE], POINTING_GROUP, POINTING_GROUP + 1, axis=-2)
-            y_ref = self.displacement(y_ref, group)
-        return self.context_decoder(u, y_ref)
+        """y_ref as the displacements among the codewords move it; as it is where the preset has none."""
+        if not self.preset.displaces:
+            return y_ref
+        group = jax.lax.slice_in_dim(codewords[POINTING_STAGE], POINTING_GROUP, POINTING_GROUP + 1, axis=-2)
+        return self.displacement(y_ref, group)
+
+    def from_context(self, u: Float[Array, "b h w i"], moved: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """y_hat of a predicted frame from what the quantiser restored of it, and y_ref where displacements moved it."""
+        return self.context_decoder(u, moved)
 
     def decode(
         self,
@@ -163,13 +176,27 @@ class CodecModel(nn.Module):
         kind: str,
         skip: Int[Array, "b h/2 w/2"] | None = None,
     ) -> Float[Array, "b h w c"]:
-        """y_hat of one frame from its indices: look-up, then `restore`; y_ref itself where `skip` is not 0."""
+        """y_hat of one frame from its indices: look-up, then `restore`; with `skip`, then `restore_skipping`."""
         codewords = [look_up(i, codebook) for i, codebook in zip(indices, codebooks, strict=True)]
         if skip is None or y_ref is None:
             return self.restore(codewords, y_ref, kind)
+        return self.restore_skipping(codewords, y_ref, kind, skip)
+
+    def restore_skipping(
+        self,
+        codewords: list[Float[Array, "b h w g d"]],
+        y_ref: Float[Array, "b h w c"],
+        kind: str,
+        skip: Int[Array, "b h/2 w/2"],
+    ) -> Float[Array, "b h w c"]:
+        """`restore`, but y_ref where a block STAYS, and y_ref displaced where it MOVES."""
         if self.preset.displaces:
             codewords = hold_skipped(codewords, skip)
-        return keep_skipped(self.restore(codewords, y_ref, kind), y_ref, skip)
+        moved = self.moved(codewords, y_ref)
+        y_hat = self.from_context(self.residual_quantizer.decode(codewords, kind), moved)
+        if self.preset.displaces:
+            y_hat = jnp.where(each_latent(skip, y_hat.shape) == MOVES, moved, y_hat)
+        return jnp.where(each_latent(skip, y_hat.shape) == STAYS, y_ref, y_hat)
 
     def touch_all(self, x: Float[Array, "b 8*h 8*w 3"], codebooks: CodebookSet) -> Float[Array, "b 8*h 8*w 3"]:
         """Runs every module once, which is how parameters are made."""
@@ -187,31 +214,39 @@ def quantizer_kinds(preset: Preset) -> dict[str, tuple[str, ...]]:
     return {"quantizer": (KEYFRAME, *preset.rates)}
 
 
-def keep_skipped(
-    y_hat: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"], skip: Int[Array, "b h/2 w/2"]
-) -> Float[Array, "b h w c"]:
-    """y_hat, but y_ref in blocks of 2x2 latents, 16x16 pixels, where `skip` is not 0."""
+def each_latent(skip: Int[Array, "b h/2 w/2"], shape: tuple[int, ...]) -> Int[Array, "b h w 1"]:
+    """What becomes of each of the latents of `shape` [b, h, w, c]: 2x2 of them are a block of 16x16 pixels."""
     batch, rows, columns = skip.shape
-    side = y_hat.shape[1] // rows
+    side = shape[1] // rows
     places = jnp.broadcast_to(skip[:, :, None, :, None], (batch, rows, side, columns, side))
-    return jnp.where(places.reshape(*y_hat.shape[:3], 1) != 0, y_ref, y_hat)
+    return places.reshape(*shape[:3], 1)
 
 
 def hold_skipped(
     codewords: list[Float[Array, "b h w g d"]], skip: Int[Array, "b h2 w2"]
 ) -> list[Float[Array, "b h w g d"]]:
-    """Codewords with 0, no displacement and no residual, for blocks that are skipped whole.
+    """Codewords with 0, no displacement and no residual, where no index was sent.
 
-    Their indices were not sent, and what stands in for them must not have a say in the blocks around them.
+    What stands in for these must not have a say in the blocks around them.
     """
-    return [jnp.where(s[..., None, None], c, 0.0) for c, s in zip(codewords, sent_places(skip), strict=True)]
+    held = [jnp.where(s[..., None, None], c, 0.0) for c, s in zip(codewords, coded_places(skip), strict=True)]
+    displaced = _of_any(skip != STAYS, POINTING_STAGE)[..., None, None]
+    points = jnp.arange(GROUPS)[:, None] == POINTING_GROUP
+    pointers = jnp.where(displaced, codewords[POINTING_STAGE], 0.0)
+    held[POINTING_STAGE] = jnp.where(points, pointers, held[POINTING_STAGE])
+    return held
 
 
-def sent_places(skip: Int[Array, "b h w"]) -> list[Bool[Array, "b hs ws"]]:
-    """Where each stage's indices are sent: at least one of the blocks of 16x16 pixels there is not skipped."""
-    b, h, w = skip.shape
-    sides = [stride // STAGE_STRIDES[0] for stride in STAGE_STRIDES]
-    return [jnp.min(skip.reshape(b, h // n, n, w // n, n), axis=(2, 4)) == 0 for n in sides]
+def coded_places(skip: Int[Array, "b h w"]) -> list[Bool[Array, "b hs ws"]]:
+    """Where each stage's residual is sent: at least one of the blocks of 16x16 pixels there is coded."""
+    return [_of_any(skip == CODED, stage) for stage in range(STAGES)]
+
+
+def _of_any(blocks: Bool[Array, "b h w"], stage: int) -> Bool[Array, "b hs ws"]:
+    """Where at least one of the blocks of 16x16 pixels that an index of the stage covers is among `blocks`."""
+    b, h, w = blocks.shape
+    n = STAGE_STRIDES[stage] // STAGE_STRIDES[0]
+    return jnp.max(blocks.astype(jnp.int32).reshape(b, h // n, n, w // n, n), axis=(2, 4)) > 0
 
 
 def init_codebooks(rng: Array, preset: Preset) -> CodebookSet:

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cbvc_jax.bitstream import Chances
+from cbvc_jax.bitstream import Chances, Skip
 from cbvc_jax.bitstream.frequencies import Integers
 from cbvc_jax.bitstream.rans import SCALE_BITS
-from cbvc_jax.geometry import STAGE_STRIDES
+from cbvc_jax.geometry import CODED, MOVES, POINTING_GROUP, STAGE_STRIDES, STAYS
 from cbvc_jax.modules.search import IndexCosts, Repeats
 
 USUAL_FRAMES = 5.0
@@ -32,7 +32,7 @@ def index_costs(
     """Costs of the next frame's indices, a stage each, for a batch of one.
 
     Args:
-      chances: of each stage, from `StreamWriter.chances`.
+      chances: of each stage, of `StreamWriter.chances`.
       price: lambda, squared 8-bit levels a bit.
       sensitivity: of each codebook, squared 8-bit levels for a unit of squared distance.
     """
@@ -78,40 +78,67 @@ def scaled_costs(costs: Sequence[IndexCosts], scale: Float[np.ndarray, "rows col
     return [cost._replace(scale=jnp.asarray(s)[None]) for cost, s in zip(costs, scales, strict=True)]
 
 
-def index_bits(chances: Sequence[Chances], indices: Sequence[np.ndarray]) -> list[Float[np.ndarray, "rows_s cols_s"]]:
-    """Bits that both indices at each place of each stage take.
+def index_bits(chances: Sequence[Chances], indices: Sequence[np.ndarray]) -> list[Float[np.ndarray, "g rows_s cols_s"]]:
+    """Bits that each index of each stage takes.
 
     Args:
-      chances: of each stage, from `StreamWriter.chances`.
+      chances: of each stage, of `StreamWriter.chances`.
       indices: [groups, rows, columns] of each stage.
     """
-    return [_bits_of(c, maps.astype(np.int64)).sum(axis=0) for c, maps in zip(chances, indices, strict=True)]
+    return [_bits_of(c, maps.astype(np.int64)) for c, maps in zip(chances, indices, strict=True)]
+
+
+def block_bits(chances: Integers) -> Float[np.ndarray, "n rows cols"]:
+    """Bits that it takes to say what becomes of each block: `FrameChances.blocks`, [rows, columns, n]."""
+    return np.moveaxis(SCALE_BITS - np.log2(chances), -1, 0)
 
 
 def skipped_blocks(
-    gains: Float[np.ndarray, "rows cols"], costs: Sequence[Float[np.ndarray, "rows_s cols_s"]]
-) -> Bool[np.ndarray, "rows cols"]:
-    """Which blocks of 16x16 pixels are better skipped: those of the least error and cost together.
+    coded: Float[np.ndarray, "rows cols"],
+    stays: Float[np.ndarray, "rows cols"],
+    moves: Float[np.ndarray, "rows cols"] | None,
+    flags: Float[np.ndarray, "n rows cols"],
+    costs: Sequence[Float[np.ndarray, "g rows_s cols_s"]],
+) -> Skip:
+    """What becomes of each block of 16x16 pixels: what has the least error and cost in all.
 
-    An index of a coarser stage is sent if any of its four or sixteen blocks is coded, and costs the same then: so
-    blocks are taken together from the finest stage up, and where they are not worth what they share, all are skipped.
+    An index of a coarser stage is sent if any of its four or sixteen blocks is coded, and costs the same then, and a
+    displacement if any moves, too: so blocks are taken together from the finest stage up.
 
     Args:
-      gains: error that coding a block takes away.
+      coded, stays, moves: errors of each block as it is coded, as it was, and as displacements move it; None for the
+        last: no block may move.
+      flags: what it costs to say of a block that it is coded, stays, or moves, in the same unit.
       costs: of the indices of each stage, in the same unit.
     """
-    worth = gains - costs[0]
-    sent = [worth > 0.0]
-    for cost in costs[1:]:
-        positive = _padded(np.maximum(worth, 0.0), "constant")
-        worth = sum(positive[i::2, j::2] for i in range(2) for j in range(2)) - cost
-        sent.append(worth > 0.0)
-    coded = sent.pop()
-    while sent:
-        finer = sent.pop()
-        rows, columns = finer.shape
-        coded = finer & coded.repeat(2, axis=0)[:rows].repeat(2, axis=1)[:, :columns]
-    return ~coded
+    fine, middle, coarse = costs
+    coded, stays = coded + flags[CODED], stays + flags[STAYS]
+    moves = None if moves is None else moves + flags[MOVES]
+    pointing = middle[POINTING_GROUP] if moves is not None else np.zeros_like(middle[0])
+    idle = stays if moves is None else np.minimum(stays, moves)
+    with_residual = coded + fine.sum(axis=0)
+    # For blocks of 32x32 pixels: all stay; some move, and none is coded; some are coded, and some may stay or move.
+    still = _fours(stays)
+    moving = _fours(idle) + pointing
+    residual = _fours(np.minimum(with_residual, idle)) + middle.sum(axis=0)
+    without = still if moves is None else np.minimum(still, moving)
+    any_coded = _fours(np.minimum(residual, without)) + coarse.sum(axis=0) < _fours(without)
+    is_coded = (residual < without) & _spread(any_coded, without.shape)
+    is_still = ~is_coded & (still <= without)
+    best = np.where(moves is None or stays <= idle, STAYS, MOVES)
+    best = np.where(_spread(is_coded, stays.shape) & (with_residual < idle), CODED, best)
+    return np.where(_spread(is_still, stays.shape), STAYS, best).astype(np.uint8)
+
+
+def _fours(maps: Float[np.ndarray, "rows cols"]) -> Float[np.ndarray, "rows_2 cols_2"]:
+    """Sums of two by two; maps go on with 0."""
+    padded = _padded(maps, "constant")
+    return sum((padded[i::2, j::2] for i in range(2) for j in range(2)), np.zeros(()))
+
+
+def _spread(maps: Bool[np.ndarray, "rows_2 cols_2"], shape: tuple[int, ...]) -> Bool[np.ndarray, "rows cols"]:
+    """Maps of half the shape with each entry for two by two."""
+    return maps.repeat(2, axis=0)[: shape[0]].repeat(2, axis=1)[:, : shape[1]]
 
 
 def _padded(maps: np.ndarray, mode: Literal["edge", "constant"]) -> np.ndarray:

@@ -16,10 +16,19 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
 from cbvc_jax.bitstream import Skip
-from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, STAGE_STRIDES, ceil_div, padded_size, stage_grids
+from cbvc_jax.geometry import (
+    GROUPS,
+    LATENT_STRIDE,
+    POINTING_GROUP,
+    POINTING_STAGE,
+    STAGE_STRIDES,
+    ceil_div,
+    padded_size,
+    stage_grids,
+)
 from cbvc_jax.model import CodebookSet, CodecModel, Params
 from cbvc_jax.modules.blocks import pixel_shuffle
-from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.displacement import POINTER_SCALE
 from cbvc_jax.modules.motion_estimation import Wanted, carried
 from cbvc_jax.modules.search import IndexCosts, Repeats, look_up
 from cbvc_jax.modules.transforms import to_8bit, to_unit
@@ -89,6 +98,10 @@ class Programs:
         if self._restored % RELEASE_EVERY == 0:
             release_freed()
         return _restore(self.preset, self.padded, kind, self.params, self.codebooks[kind], indices, y_ref, skip)
+
+    def moved(self, indices: list[Any], y_ref: Array, kind: str) -> Float[Array, "1 h8 w8 c"]:
+        """y_ref as the displacements among the indices move it."""
+        return _moved(self.preset, self.padded, self.params, self.codebooks[kind], indices, y_ref)
 
     def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
         return _picture(self.preset, (self.height, self.width), self.params, y_hat)
@@ -192,6 +205,12 @@ def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codeboo
     full = filled(indices, padded)
     blocks = None if skip is None else fill(skip[None].astype(jnp.int32), *stage_grids(*padded)[0])
     return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, blocks, method="decode")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _moved(preset: Preset, padded: tuple[int, int], params, codebooks, indices, y_ref):
+    codewords = [look_up(i, codebook) for i, codebook in zip(filled(indices, padded), codebooks, strict=True)]
+    return CodecModel(preset).apply({"params": params}, codewords, y_ref, method="moved")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

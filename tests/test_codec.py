@@ -11,8 +11,9 @@ import pytest
 from cbvc_jax.bitstream import StreamReader, TruncatedError
 from cbvc_jax.codec import Decoder, Encoder, encode
 from cbvc_jax.errors import BitstreamError, ModelError, UsageError
-from cbvc_jax.geometry import frame_bits, stage_grids
-from cbvc_jax.model import keep_skipped
+from cbvc_jax.geometry import MOVES, STAYS, frame_bits, stage_grids
+from cbvc_jax.model import CodecModel
+from cbvc_jax.modules.search import look_up
 from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import VideoFrame, VideoInfo
 
@@ -96,13 +97,40 @@ def test_blocks_that_stand_still_are_skipped_and_decode_as_the_encoder_sees_them
     np.testing.assert_array_equal(shown[-1], encoder.reconstruction())
 
 
-def test_a_skipped_block_keeps_its_latents():
-    y_hat, y_ref = np.zeros((1, 8, 8, 3), np.float32), np.ones((1, 8, 8, 3), np.float32)
-    skip = np.zeros((1, 4, 4), np.int32)
-    skip[0, 1, 3] = 1
-    kept = np.asarray(keep_skipped(y_hat, y_ref, skip))
-    assert kept[0, 2:4, 6:8].all()
-    assert kept.sum() == 4 * 3
+@pytest.mark.parametrize("name", ["model", "displacing_model"])
+def test_a_skipped_block_keeps_its_latents_or_moves_them(name, request):
+    model = request.getfixturevalue(name)
+    preset, random = model.preset, np.random.default_rng(0)
+    codec, books = CodecModel(preset), model.codebooks["high"]
+    y_ref = random.normal(size=(1, 16, 16, preset.latent_channels)).astype(np.float32)
+    sizes = zip(preset.codebook_sizes("high"), (8, 4, 2), strict=True)
+    indices = [random.integers(0, k, (1, n, n, 2)) for k, n in sizes]
+    skip = np.zeros((1, 8, 8), np.int32)
+    skip[0, 1, 3], skip[0, :, 4:] = STAYS, STAYS
+
+    def of(method, *args):
+        return np.asarray(codec.apply({"params": model.params}, *args, method=method))
+
+    shown = of("decode", indices, y_ref, books, "high", skip)
+    np.testing.assert_array_equal(shown[:, 2:4, 6:8], y_ref[:, 2:4, 6:8])
+    np.testing.assert_array_equal(shown[:, :, 8:], y_ref[:, :, 8:])
+    assert (shown[:, :2, :8] != y_ref[:, :2, :8]).any()
+    if preset.displaces:
+        skip[0, :4, :4], skip[0, 4:] = MOVES, STAYS
+        codewords = [look_up(i, book) for i, book in zip(indices, books, strict=True)]
+        codewords[1] = codewords[1].at[:, 2:].set(0.0).at[:, :, 2:].set(0.0)
+        shown = of("decode", indices, y_ref, books, "high", skip)
+        np.testing.assert_allclose(shown[:, :8, :8], of("moved", codewords, y_ref)[:, :8, :8], atol=1e-5)
+        assert np.abs(shown - y_ref)[:, :8, :8].max() > 0.1
+
+
+def test_blocks_that_move_need_a_model_with_displacements(model, moving):
+    coded = Encoder(model, 32, 32).push(moving(1, 32, 32)[0])
+    decoder = Decoder(model, 32, 32)
+    decoder.push("key", coded.indices)
+    indices = tuple(np.zeros((2, n, n), np.uint16) for n in (2, 1, 1))
+    with pytest.raises(UsageError, match="no displacements"):
+        decoder.push("low", indices, np.full((2, 2), MOVES, np.uint8))
 
 
 def test_kinds_follow_the_gop_and_the_rate_may_change(model, moving):

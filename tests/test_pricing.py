@@ -13,6 +13,7 @@ from cbvc_jax.bitstream import PayloadLayout, StreamWriter
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.codec import Decoder, Encoder, stream_header
 from cbvc_jax.errors import UsageError
+from cbvc_jax.geometry import CODED, MOVES, POINTING_GROUP, POINTING_STAGE, STAYS
 from cbvc_jax.modules.search import IndexCosts
 from cbvc_jax.pricing import (
     USUAL_FRAMES,
@@ -46,7 +47,7 @@ def test_costs_of_a_frame_are_about_its_coded_bits(model, rate):
         kind = "key" if n == 0 else rate
         maps = random_maps(rng, layouts[kind], 0.3)
         chances = writer.chances(kind)
-        costs = None if chances is None else index_costs(chances, 1.0, np.ones((3, 2)))
+        costs = None if chances is None else index_costs(chances.stages, 1.0, np.ones((3, 2)))
         record_bytes = writer.write("key" if n == 0 else "predicted", kind, n, maps)
         if n == 0:
             assert costs is None
@@ -73,8 +74,8 @@ def test_the_bits_of_places_are_those_of_their_indices(model, rate):
     likely = AdaptiveCoder(layouts).chances(rate, tables=False)
     maps = [np.zeros(shape, np.uint16) for shape in layouts[rate].shapes]
     for bits, shape, k in zip(index_bits(likely, maps), layouts[rate].shapes, sizes, strict=True):
-        assert bits.shape == shape[1:]
-        np.testing.assert_allclose(bits, 2 * np.log2(k), rtol=0.05)
+        assert bits.shape == shape
+        np.testing.assert_allclose(bits, np.log2(k), rtol=0.05)
 
 
 def test_indices_that_repeat_cost_next_to_nothing(model):
@@ -86,25 +87,34 @@ def test_indices_that_repeat_cost_next_to_nothing(model):
         coder.update("high", maps)
     likely = coder.chances("high", tables=False)
     # Of a block: its own, and a quarter and a sixteenth of those of the coarser stages.
-    assert sum(bits.max() / 4**s for s, bits in enumerate(index_bits(likely, maps))) < 1.0
-    assert sum(bits.min() / 4**s for s, bits in enumerate(index_bits(likely, moved))) > 10.0
+    assert sum(bits.sum(axis=0).max() / 4**s for s, bits in enumerate(index_bits(likely, maps))) < 1.0
+    assert sum(bits.sum(axis=0).min() / 4**s for s, bits in enumerate(index_bits(likely, moved))) > 10.0
 
 
-@pytest.mark.parametrize("rows, columns", [(4, 4), (3, 5), (1, 1), (2, 7)])
-def test_skipped_are_the_blocks_of_the_least_error_and_cost(rows, columns):
-    """Against every choice there is: an index is sent, and costs what it does, if one of its blocks is coded."""
+@pytest.mark.parametrize(
+    "rows, columns, may_move", [(4, 4, False), (2, 7, False), (3, 3, True), (1, 8, True), (1, 1, True)]
+)
+def test_skipped_are_the_blocks_of_the_least_error_and_cost(rows, columns, may_move):
+    """Against every choice there is: an index is sent, and costs what it does, if one of its blocks is coded; a
+    displacement also if one moves."""
     random = np.random.default_rng(rows * columns)
-    shapes = [(-(-rows // 2**s), -(-columns // 2**s)) for s in range(3)]
-    choices = np.array(list(itertools.product((False, True), repeat=rows * columns))).reshape(-1, rows, columns)
+    shapes = [(2, -(-rows // 2**s), -(-columns // 2**s)) for s in range(3)]
+    ways = (CODED, STAYS, MOVES) if may_move else (CODED, STAYS)
+    choices = np.array(list(itertools.product(ways, repeat=rows * columns)), np.uint8).reshape(-1, rows, columns)
     for _ in range(5):
-        gains = random.normal(1.0, 2.0, (rows, columns))
-        costs = [random.exponential(0.7, shape) for shape in shapes]
-        totals = -np.sum(gains * choices, axis=(1, 2))
+        errors = random.exponential((1.0, 2.0, 1.6), (rows, columns, 3)).transpose(2, 0, 1)
+        flags = random.exponential(0.3, errors.shape)
+        costs = [random.exponential(0.3, shape) for shape in shapes]
+        totals = sum(np.sum((errors + flags)[way] * (choices == way), axis=(1, 2)) for way in ways)
         for s, cost in enumerate(costs):
-            for i, j in np.ndindex(*cost.shape):
+            for g, i, j in np.ndindex(*cost.shape):
                 part = choices[:, i << s : (i + 1) << s, j << s : (j + 1) << s]
-                totals = totals + cost[i, j] * part.any(axis=(1, 2))
-        np.testing.assert_array_equal(skipped_blocks(gains, costs), ~choices[np.argmin(totals)])
+                pointing = may_move and (s, g) == (POINTING_STAGE, POINTING_GROUP)
+                sent = part != STAYS if pointing else part == CODED
+                totals = totals + cost[g, i, j] * sent.any(axis=(1, 2))
+        moves = errors[MOVES] if may_move else None
+        found = skipped_blocks(errors[CODED], errors[STAYS], moves, flags, costs)
+        np.testing.assert_array_equal(found, choices[np.argmin(totals)])
 
 
 @pytest.mark.parametrize("kind, skipped", [("model", 0.8), ("displacing_model", 0.9)])

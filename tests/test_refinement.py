@@ -62,14 +62,14 @@ def test_with_a_price_error_and_bits_fall_together(model, moving):
         chances = writer.chances("low")
     nearest = programs.search(frames[4], y_ref, "low")
     sensitivity = np.asarray(programs.sensitivity(nearest, y_ref, "low"))
-    costs = index_costs(chances, price, sensitivity)
+    costs = index_costs(chances.stages, price, sensitivity)
     priced = programs.search(frames[4], y_ref, "low", costs)
     refined = refine(programs, frames[4], priced, y_ref, "low", sensitivity, 2, costs)
 
     def score(indices) -> float:
         shown = programs.picture(programs.restore(indices, y_ref, "low"))
         return squared_error(frames[4], shown) + price * sum(
-            float(bits.sum()) for bits in index_bits(chances, in_maps(indices))
+            float(bits.sum()) for bits in index_bits(chances.stages, in_maps(indices))
         )
 
     assert score(refined) < score(priced)

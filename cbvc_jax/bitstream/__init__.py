@@ -2,12 +2,13 @@
 
 from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.framing import CODINGS, Coding
-from cbvc_jax.bitstream.frequencies import Chances
+from cbvc_jax.bitstream.frequencies import Chances, FrameChances
 from cbvc_jax.bitstream.header import (
     ADAPTIVE_VERSION,
     COLOR_MATRICES,
     COLOR_RANGES,
     FIXED_VERSION,
+    SKIPPING_VERSION,
     STREAM_CODINGS,
     VERSION,
     ColorMatrix,
@@ -29,6 +30,7 @@ __all__ = [
     "COLOR_MATRICES",
     "COLOR_RANGES",
     "FIXED_VERSION",
+    "SKIPPING_VERSION",
     "STREAM_CODINGS",
     "VERSION",
     "BitstreamError",
@@ -37,6 +39,7 @@ __all__ = [
     "Coding",
     "ColorMatrix",
     "ColorRange",
+    "FrameChances",
     "FrameRecord",
     "IndexMaps",
     "IndexTables",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from cbvc_jax.bitstream import rans
 from cbvc_jax.bitstream.frequencies import Chances, Integers, SkipModel, StageModel
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
-from cbvc_jax.bitstream.skipping import Skip, sent_places
+from cbvc_jax.bitstream.skipping import Sent, Skip, sent_places
 from cbvc_jax.bitstream.tables import IndexTables, check_tables
 from cbvc_jax.presets import KEYFRAME
 
@@ -29,18 +29,20 @@ class AdaptiveCoder:
     Args:
       layouts: of keyframes (under "key") and of each rate.
       tables: initial tables of the model, for index coding 2; None for coding 1, which starts from uniform ones.
+      moving: whether blocks may move (codings 5 and 6 in place of 3 and 4).
 
     Raises:
       UsageError: `tables` does not fit the layouts.
     """
 
-    def __init__(self, layouts: Mapping[str, PayloadLayout], tables: IndexTables | None = None):
+    def __init__(self, layouts: Mapping[str, PayloadLayout], tables: IndexTables | None = None, moving: bool = False):
         self._layouts = layouts
         sizes = {kind: layout.codebook_sizes for kind, layout in layouts.items()}
         self._tables = None if tables is None else check_tables(tables, sizes)
         self._models: dict[str, list[StageModel]] = {}
         self._last: tuple[str, IndexMaps] | None = None
-        self._skips = SkipModel()
+        self._moving = moving
+        self._skips = SkipModel(moving)
 
     @property
     def has_tables(self) -> bool:
@@ -51,8 +53,8 @@ class AdaptiveCoder:
         """The coded payload of the next frame, whose codebooks `rate` names and whose indices fit its layout.
 
         Args:
-          tables: use the model's initial tables (codings 2 and 4) in place of uniform ones (codings 1 and 3).
-          skip: blocks that are skipped (codings 3 and 4); indices that are not sent are as `fill_skipped` has them.
+          tables: use the model's initial tables (codings 2, 4 and 6) in place of uniform ones (codings 1, 3 and 5).
+          skip: what becomes of each block (codings 3 to 6); indices that are not sent are as `fill_skipped` has them.
         """
         symbols = [
             model.encode(np.asarray(maps).astype(np.int64), previous, initial, sent)
@@ -68,13 +70,13 @@ class AdaptiveCoder:
     def decode(
         self, rate: str, payload: bytes, offset: int = 0, *, tables: bool, skips: bool = False
     ) -> tuple[IndexMaps, tuple[int, ...], Skip | None]:
-        """(uint16 [groups=2, rows, columns] of each stage, bytes that each stage took, skipped blocks) of a next frame.
+        """(uint16 [groups=2, rows, columns] of each stage, bytes that each stage took, blocks) of a next frame.
 
         Args:
           payload: all of it.
           offset: where it begins in the stream, for the error.
           tables: as for `encode`.
-          skips: whether blocks are skipped; what tells which counts with the bytes of the first stage.
+          skips: whether blocks are skipped; what tells that counts with the bytes of the first stage.
 
         Raises:
           BitstreamError: the payload is too short, too long, or no payload.
@@ -101,6 +103,10 @@ class AdaptiveCoder:
             )
         ]
 
+    def skip_chances(self, rate: str) -> Integers:
+        """How likely it is what becomes of each block of the next frame, [rows, columns, symbols]."""
+        return self._skips.chances(self._layouts[rate].shapes[0][1:])
+
     def reference(self, rate: str) -> IndexMaps | None:
         """Indices of the frame before, if it is a predicted frame of this rate."""
         return self._last[1] if self._last is not None and self._last[0] == rate else None
@@ -108,7 +114,7 @@ class AdaptiveCoder:
     def update(self, rate: str, indices: IndexMaps, skip: Skip | None = None) -> None:
         """Takes note of the frame that came next, however its record was coded."""
         if rate == KEYFRAME:
-            self._models, self._last, self._skips = {}, None, SkipModel()
+            self._models, self._last, self._skips = {}, None, SkipModel(self._moving)
             return
         if self._layouts[rate].can_be_coded:
             for maps, sent, (model, previous, _) in zip(
@@ -118,7 +124,7 @@ class AdaptiveCoder:
         self._skips.update(skip)
         self._last = rate, tuple(maps.copy() for maps in indices)
 
-    def _sent(self, rate: str, skip: Skip | None) -> Sequence[Skip | None]:
+    def _sent(self, rate: str, skip: Skip | None) -> Sequence[Sent | None]:
         """Where each stage's indices are sent; None: everywhere."""
         shapes = self._layouts[rate].shapes
         return [None] * len(shapes) if skip is None else sent_places(skip, shapes)

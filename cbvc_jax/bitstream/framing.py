@@ -17,17 +17,26 @@ END_MARKER = b"\xf1END"
 MARKER_BYTES = 4
 CRC_BYTES = 4
 
-Coding = Literal["fixed", "adaptive", "adaptive-tables", "skipping", "skipping-tables"]
-CODINGS: tuple[Coding, ...] = ("fixed", "adaptive", "adaptive-tables", "skipping", "skipping-tables")
+Coding = Literal["fixed", "adaptive", "adaptive-tables", "skipping", "skipping-tables", "moving", "moving-tables"]
+CODINGS: tuple[Coding, ...] = (
+    "fixed",
+    "adaptive",
+    "adaptive-tables",
+    "skipping",
+    "skipping-tables",
+    "moving",
+    "moving-tables",
+)
 """Index codings by their number: every index at ceil(log2 K) bits; coded with frequencies that are learned from the
-frames before, from uniform ones or from the model's tables on; the same two with blocks that are skipped. The others
-are reserved."""
-TABLE_CODINGS = frozenset[Coding](("adaptive-tables", "skipping-tables"))
-SKIP_CODINGS = frozenset[Coding](("skipping", "skipping-tables"))
+frames before, from uniform ones or from the model's tables on; the same two with blocks that are skipped, and with such
+blocks that may move. The last number is reserved."""
+TABLE_CODINGS = frozenset[Coding](("adaptive-tables", "skipping-tables", "moving-tables"))
+_STAYING = frozenset[Coding](("skipping", "skipping-tables"))
+_MOVING = frozenset[Coding](("moving", "moving-tables"))
+SKIP_CODINGS = _STAYING | _MOVING
 PREDICTED_CODINGS = frozenset[Coding](("adaptive", *SKIP_CODINGS))
 """Codings that a keyframe cannot have: it has no frame before it to learn from, or to repeat."""
 
-_ADAPTIVE_CODINGS = 3
 _CODING_SHIFT = 4
 _CODING_MASK = 0x70
 _REPEAT = 0x08
@@ -100,10 +109,16 @@ def read_head(source: ByteSource, header: StreamHeader, layouts: dict[str, Paylo
 
 def _coding(flags: int, header: StreamHeader, offset: int) -> Coding:
     number = (flags & _CODING_MASK) >> _CODING_SHIFT
-    known = len(CODINGS) if header.skipping else _ADAPTIVE_CODINGS if header.adaptive else 1
-    if number >= known:
-        raise UnsupportedError(f"index coding {number} is of a later format, or the record is damaged", offset)
-    return CODINGS[number]
+    coding = CODINGS[number] if number < len(CODINGS) else None
+    if coding is None or not _may_occur(coding, header):
+        raise UnsupportedError(f"index coding {number} is of another format, or the record is damaged", offset)
+    return coding
+
+
+def _may_occur(coding: Coding, header: StreamHeader) -> bool:
+    if coding in SKIP_CODINGS:
+        return header.skipping and (coding in _MOVING) == header.moving
+    return coding == "fixed" or header.adaptive
 
 
 def _payload_bytes(source: ByteSource, at: int, coding: Coding, layout: PayloadLayout) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cbvc_jax.bitstream import rans
+from cbvc_jax.bitstream.skipping import Skip
 from cbvc_jax.errors import BitstreamError
 from cbvc_jax.geometry import GROUPS
 
@@ -18,6 +19,7 @@ _PREVIOUS_SIZE = 64
 """Largest codebook with the previous frame's index as a context."""
 _HITS_INITIAL = np.array([[15, 1]] * GROUPS, np.int64)
 _SKIPS_INITIAL = np.array([[3, 1]] * GROUPS, np.int64)
+_MOVES_INITIAL = np.array([[2, 1, 1]] * GROUPS, np.int64)
 _LEAST_WEIGHT = 32
 _PRECISION = 30
 _AGE_SHIFT = 4
@@ -41,9 +43,22 @@ class Chances(NamedTuple):
     previous: Integers | None = None
 
 
+class FrameChances(NamedTuple):
+    """How likely what a frame may say is, out of 2**16.
+
+    Attributes:
+      stages: indices of each stage.
+      blocks: [rows, columns, 3], that a block of 16x16 pixels is coded, stays, or moves; without the last one where it
+        may not move. None where none is skipped.
+    """
+
+    stages: list[Chances]
+    blocks: Integers | None
+
+
 class StageModel:
     """One stage of one rate. Indices of a larger codebook are coded in two passes: where the index is that of the
-    previous frame (a hit), and the others. `sent` [rows, columns] tells the places that are coded at all; None: all."""
+    previous frame (a hit), and the others. `sent` [groups, rows, columns] tells what is coded at all; None: all."""
 
     def __init__(self, size: int):
         levels = 3 if size <= _LEFT_SIZE else 2 if size <= _PREVIOUS_SIZE else 1
@@ -119,23 +134,35 @@ class StageModel:
 
 
 class SkipModel:
-    """Which blocks are skipped, in the context of the frame before and of the block on the left."""
+    """What becomes of each block, in the context of the frame before and of the block on the left.
 
-    def __init__(self) -> None:
-        self._counts = _Counts(2, 3)
+    Args:
+      moving: whether blocks may move: three symbols in place of two.
+    """
+
+    def __init__(self, moving: bool) -> None:
+        self._initial = _MOVES_INITIAL if moving else _SKIPS_INITIAL
+        self._counts = _Counts(self._initial.shape[1], 3)
         self._previous: Integers | None = None
 
-    def encode(self, skip: Flags) -> tuple[Integers, Integers]:
-        """(cumulative frequencies below, frequencies) of the symbols that say `skip` [rows, columns]."""
+    def encode(self, skip: Skip) -> tuple[Integers, Integers]:
+        """(cumulative frequencies below, frequencies) of the symbols that are `skip` [rows, columns]."""
         places = places_of((1, *skip.shape), None)
-        return self._counts.encode(skip.reshape(-1).astype(np.int64), places, self._previous, _SKIPS_INITIAL)
+        return self._counts.encode(skip.reshape(-1).astype(np.int64), places, self._previous, self._initial)
 
-    def decode(self, decoder: rans.Decoder, shape: tuple[int, int]) -> Flags:
-        """The skipped blocks [rows, columns] of the given shape."""
+    def decode(self, decoder: rans.Decoder, shape: tuple[int, int]) -> Skip:
+        """The blocks [rows, columns] of the given shape."""
         places = places_of((1, *shape), None)
-        return self._counts.decode(decoder, places, self._previous, _SKIPS_INITIAL).astype(bool).reshape(shape)
+        return self._counts.decode(decoder, places, self._previous, self._initial).astype(np.uint8).reshape(shape)
 
-    def update(self, skip: Flags | None) -> None:
+    def chances(self, shape: tuple[int, int]) -> Integers:
+        """How likely each symbol is in the next frame, out of 2**16, [rows, columns, symbols]. The previous frame's
+        stands in for the one on the left."""
+        places = places_of((1, *shape), None)
+        found = self._counts.frequencies(places, self._previous, self._previous, self._initial)
+        return found.reshape(*shape, -1)
+
+    def update(self, skip: Skip | None) -> None:
         """_Counts a frame's blocks; None of them, where its record tells of none."""
         if skip is None:
             self._previous = None
@@ -188,10 +215,10 @@ class Places:
 
 
 def places_of(shape: tuple[int, ...], sent: Flags | None) -> Places:
-    """The places of maps [groups, rows, columns] where `sent` [rows, columns] is set, or all of them."""
+    """The places of maps [groups, rows, columns] where `sent` is set, or all of them."""
     if sent is None:
         return _all_places(shape)
-    return Places(shape, np.broadcast_to(sent, shape))
+    return Places(shape, sent)
 
 
 @functools.lru_cache(maxsize=16)

@@ -18,21 +18,24 @@ from cbvc_jax.geometry import MAX_SIDE, STAGE_STRIDES
 from cbvc_jax.presets import KEYFRAME
 
 MAGIC = b"\x89CBV"
-VERSION = (1, 2)
+VERSION = (1, 3)
 """(major, minor): a reader refuses another major version and reads any minor one."""
 FIXED_VERSION = (1, 0)
 """The version of a stream whose records are all of fixed length: every reader of the major version reads it."""
 ADAPTIVE_VERSION = (1, 1)
 """The version of a stream none of whose records has skipped blocks."""
+SKIPPING_VERSION = (1, 2)
+"""The version of a stream whose skipped blocks all stay as they were."""
 
 StreamCoding = Literal["fixed", "adaptive", "skipping"]
 STREAM_CODINGS: dict[StreamCoding, tuple[int, int]] = {
     "fixed": FIXED_VERSION,
     "adaptive": ADAPTIVE_VERSION,
-    "skipping": VERSION,
+    "skipping": SKIPPING_VERSION,
 }
-"""What a writer does with indices, and the version of the stream that comes of it: fixed length always; a coding that
-learns from the frames before, wherever it makes a record smaller; and that with blocks that stay as they were."""
+"""What a writer does with indices, and the least version of the stream that comes of it: fixed length always; a coding
+that learns from the frames before, wherever it makes a record smaller; and that with blocks that stay as they were.
+Where blocks may move as well, it is `VERSION`."""
 
 ColorMatrix = Literal["bt601", "bt709", "bt2020", "rgb"]
 ColorRange = Literal["limited", "full"]
@@ -75,7 +78,8 @@ class StreamHeader:
       key_sizes: codebook size K of each stage for keyframes, 2 .. 65536.
       predicted_sizes: (rate name, codebook sizes) for each rate of predicted frames, 1 .. 8 of them.
       extensions: (id, value) of optional fields, 0 <= id < 65536; unknown ones are for others to read.
-      version: (major, minor) of the format; from 1.1 on, records may be coded adaptively, from 1.2 on skip blocks.
+      version: (major, minor) of the format; from 1.1 on, records may be coded adaptively, from 1.2 on skip blocks,
+        from 1.3 on blocks that move, too.
     """
 
     model_sha256: bytes
@@ -108,6 +112,11 @@ class StreamHeader:
     def skipping(self) -> bool:
         """Whether records may skip blocks."""
         return self.version > ADAPTIVE_VERSION
+
+    @property
+    def moving(self) -> bool:
+        """Whether skipped blocks may move."""
+        return self.version > SKIPPING_VERSION
 
     def layouts(self) -> dict[str, PayloadLayout]:
         """Payload layout of keyframes (under "key") and of predicted frames by rate name."""

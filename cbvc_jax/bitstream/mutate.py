@@ -19,6 +19,7 @@ from cbvc_jax.bitstream.header import (
     COLOR_MATRICES,
     COLOR_RANGES,
     FIXED_VERSION,
+    SKIPPING_VERSION,
     VERSION,
     StreamHeader,
 )
@@ -26,7 +27,7 @@ from cbvc_jax.bitstream.reader import StreamReader
 from cbvc_jax.bitstream.skipping import fill_skipped
 from cbvc_jax.bitstream.tables import IndexTables
 from cbvc_jax.bitstream.writer import StreamWriter
-from cbvc_jax.geometry import GROUPS, stage_grids
+from cbvc_jax.geometry import CODED, GROUPS, MOVES, STAYS, stage_grids
 from cbvc_jax.presets import KEYFRAME
 
 Parts = list[bytes]
@@ -96,7 +97,7 @@ def random_header(rng: random.Random) -> StreamHeader:
         gop=rng.choice((1, 2, 3, 32)),
         key_sizes=_random_sizes(rng),
         predicted_sizes=tuple((f"rate{i}", _random_sizes(rng)) for i in range(rates)),
-        version=rng.choice((FIXED_VERSION, ADAPTIVE_VERSION, VERSION, VERSION)),
+        version=rng.choice((FIXED_VERSION, ADAPTIVE_VERSION, SKIPPING_VERSION, VERSION, VERSION)),
         extensions=tuple((rng.randrange(1 << 16), rng.randbytes(rng.randrange(9))) for _ in range(rng.randrange(3))),
     )
 
@@ -110,9 +111,12 @@ def random_indices(rng: random.Random, header: StreamHeader, sizes: tuple[int, .
 
 
 def random_skip(rng: random.Random, header: StreamHeader) -> np.ndarray:
-    """Skipped blocks, bool [rows, columns] of the first stage: none of them, all, or some."""
+    """What becomes of blocks, uint8 [rows, columns] of the first stage: none of them is skipped, all are, or some."""
     draw = np.random.default_rng(rng.getrandbits(32))
-    return draw.random(stage_grids(header.height, header.width)[0]) < rng.choice((0.0, 0.3, 0.9, 1.0))
+    grid = stage_grids(header.height, header.width)[0]
+    skipped = draw.random(grid) < rng.choice((0.0, 0.3, 0.9, 1.0))
+    moves = draw.random(grid) < (rng.choice((0.0, 0.5, 1.0)) if header.moving else 0.0)
+    return np.where(skipped, np.where(moves, MOVES, STAYS), CODED).astype(np.uint8)
 
 
 def _random_sizes(rng: random.Random) -> tuple[int, ...]:

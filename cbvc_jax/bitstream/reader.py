@@ -46,7 +46,7 @@ class FrameRecord:
       number: of the frame in the stream, from 0; a gap shows frames that were lost.
       timestamp: in ticks of the header's time base.
       indices: uint16 [groups=2, rows, columns] of each stage.
-      skip: bool [rows, columns] of the first stage, blocks that stay as they were; None: no block.
+      skip: uint8 [rows, columns] of the first stage, what becomes of each block; None: all are coded.
       coding: one of `CODINGS`.
       stage_bytes: how many bytes of the payload each stage took, to a byte or two.
       offset, size_bytes: where the record lies in the stream, framing included.
@@ -67,7 +67,7 @@ class FrameRecord:
 
 
 class _Unpacked(NamedTuple):
-    """A payload's indices, the bytes that each stage took, and the blocks that are skipped; empty if not unpacked."""
+    """A payload's indices, the bytes that each stage took, and what becomes of each block; empty if not unpacked."""
 
     indices: IndexMaps = ()
     stage_bytes: tuple[int, ...] = ()
@@ -115,7 +115,7 @@ class StreamReader:
         self.complete = False
         self._conceal = conceal
         self._layouts = self.header.layouts()
-        self._coder = AdaptiveCoder(self._layouts) if self.header.adaptive else None
+        self._coder = AdaptiveCoder(self._layouts, None, self.header.moving) if self.header.adaptive else None
         self._start = Progress.start(self.header, header_crc)
         self._progress = self._start
         self._done = False
@@ -134,7 +134,7 @@ class StreamReader:
         if self._progress is not self._start:
             raise UsageError("initial tables are given before the first frame is read")
         if self._coder is not None and tables is not None:
-            self._coder = AdaptiveCoder(self._layouts, tables)
+            self._coder = AdaptiveCoder(self._layouts, tables, self.header.moving)
 
     @property
     def offset(self) -> int:

@@ -1,4 +1,4 @@
-"""Blocks of 16x16 pixels that a predicted frame leaves as they were (FORMAT.md, "Skipped blocks")."""
+"""Blocks of 16x16 pixels of which a predicted frame sends no residual (FORMAT.md, "Skipped blocks")."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ import numpy as np
 import numpy.typing as npt
 
 from cbvc_jax.bitstream.packing import IndexMaps
+from cbvc_jax.geometry import CODED, POINTING_GROUP, POINTING_STAGE, STAYS
 
-Skip = npt.NDArray[np.bool_]
-"""[rows, columns] of the first stage's grid: True where a block is skipped."""
+Skip = npt.NDArray[np.uint8]
+"""[rows, columns] of the first stage's grid: CODED, STAYS or MOVES of `cbvc_jax.geometry`."""
+Sent = npt.NDArray[np.bool_]
+"""[groups, rows, columns] of a stage: True where an index is sent."""
 
 
-def sent_places(skip: Skip, shapes: Sequence[tuple[int, int, int]]) -> list[Skip]:
-    """Where indices are sent, [rows, columns] of each stage of `shapes` [groups, rows, columns]: wherever one of the
-    blocks that an index covers is not skipped."""
-    sent = [~skip]
-    for _, rows, columns in shapes[1:]:
-        finer = sent[-1]
-        padded = np.zeros((2 * rows, 2 * columns), bool)
-        padded[: finer.shape[0], : finer.shape[1]] = finer
-        sent.append(np.asarray(padded.reshape(rows, 2, columns, 2).any(axis=(1, 3))))
+def sent_places(skip: Skip, shapes: Sequence[tuple[int, int, int]]) -> list[Sent]:
+    """Where indices are sent, at each stage of `shapes` [groups, rows, columns]: wherever one of the blocks that an
+    index covers is coded; displacements also where one moves."""
+    sent = []
+    coded, displaced = skip == CODED, skip != STAYS
+    for stage, shape in enumerate(shapes):
+        if stage:
+            coded, displaced = _any_of_four(coded, shape), _any_of_four(displaced, shape)
+        sent.append(np.repeat(coded[None], shape[0], axis=0))
+        if stage == POINTING_STAGE:
+            sent[-1][POINTING_GROUP] = displaced
     return sent
+
+
+def _any_of_four(finer: npt.NDArray[np.bool_], shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
+    _, rows, columns = shape
+    padded = np.zeros((2 * rows, 2 * columns), bool)
+    padded[: finer.shape[0], : finer.shape[1]] = finer
+    return np.asarray(padded.reshape(rows, 2, columns, 2).any(axis=(1, 3)))
 
 
 def fill_skipped(indices: Sequence[npt.NDArray], skip: Skip, reference: IndexMaps | None) -> IndexMaps:
@@ -30,7 +42,7 @@ def fill_skipped(indices: Sequence[npt.NDArray], skip: Skip, reference: IndexMap
 
     Args:
       indices: integers [groups, rows, columns] of each stage.
-      skip: the blocks that are skipped.
+      skip: what becomes of each block.
       reference: indices of the frame before, if it is a predicted frame of the same rate.
     """
     places = sent_places(skip, [maps.shape for maps in indices])

@@ -14,22 +14,21 @@ import numpy.typing as npt
 
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.bitstream.framing import Coding, Progress, RecordHead, coded_head, end_head, key_head, predicted_head
-from cbvc_jax.bitstream.frequencies import Chances
+from cbvc_jax.bitstream.frequencies import FrameChances
 from cbvc_jax.bitstream.header import StreamHeader
 from cbvc_jax.bitstream.packing import IndexMaps
 from cbvc_jax.bitstream.skipping import Skip, fill_skipped
 from cbvc_jax.bitstream.source import VARINT_LIMIT
 from cbvc_jax.bitstream.tables import IndexTables
 from cbvc_jax.errors import BitstreamError, UsageError
+from cbvc_jax.geometry import MOVES, STAYS
 from cbvc_jax.presets import KEYFRAME
 
-_CODINGS: dict[tuple[bool, bool], Coding] = {
-    (False, False): "adaptive",
-    (True, False): "adaptive-tables",
-    (False, True): "skipping",
-    (True, True): "skipping-tables",
+_CODINGS: dict[bool, tuple[Coding, Coding, Coding]] = {
+    False: ("adaptive", "skipping", "moving"),
+    True: ("adaptive-tables", "skipping-tables", "moving-tables"),
 }
-"""By whether the model's tables are used, and whether blocks are skipped."""
+"""By whether the model's tables are used: of records without skipped blocks, with some that stay, and that may move."""
 
 
 class StreamWriter:
@@ -54,20 +53,24 @@ class StreamWriter:
         self.size_bytes = 0
         self._file = file
         self._layouts = header.layouts()
-        self._coder = AdaptiveCoder(self._layouts, tables) if header.adaptive else None
+        self._coder = AdaptiveCoder(self._layouts, tables, header.moving) if header.adaptive else None
         self._finished = False
         packed = header.pack()
         self._progress = Progress.start(header, zlib.crc32(packed[:-4]))
         self._emit(packed)
 
-    def chances(self, rate: str) -> list[Chances] | None:
-        """How likely each index of each stage is in the next frame, or None where all of them take the same bits.
+    def chances(self, rate: str) -> FrameChances | None:
+        """How likely what the next frame may say is, or None where all of its indices take the same bits.
 
         Args:
           rate: "key", or one of the header's rates.
         """
         coder = self._coder_of(rate)
-        return None if coder is None else coder.chances(rate, tables=coder.has_tables)
+        if coder is None:
+            return None
+        can_skip = rate != KEYFRAME and self.header.skipping
+        stages = coder.chances(rate, tables=coder.has_tables)
+        return FrameChances(stages, coder.skip_chances(rate) if can_skip else None)
 
     def write(
         self,
@@ -84,8 +87,9 @@ class StreamWriter:
           rate: "key" for a keyframe, one of the header's rates for a predicted frame.
           timestamp: in ticks of the header's time base, 0 .. 2**63 - 1, more than that of the frame before.
           indices: one integer array [groups=2, rows, columns] a stage, of the frame's stage grids.
-          skip: bool [rows, columns] of the first stage's grid, the blocks of a predicted frame that stay as they were;
-            indices that are not sent then are as `fill_skipped` has them. None: no block.
+          skip: uint8 or bool [rows, columns] of the first stage's grid, CODED, STAYS or MOVES of `cbvc_jax.geometry`
+            for each block of a predicted frame; indices that are not sent then are as `fill_skipped` has them. None:
+            all are coded.
 
         Raises:
           UsageError: an argument does not fit the header or the frames before. Nothing was written.
@@ -147,11 +151,15 @@ class StreamWriter:
         return coder
 
     def _checked_skip(self, rate: str, maps: IndexMaps, skip: np.ndarray) -> Skip | None:
-        """The skipped blocks; None if there is none."""
-        if skip.dtype != np.bool_ or skip.shape != maps[0].shape[1:]:
-            raise UsageError(f"skipped blocks are bool {list(maps[0].shape[1:])}, not {skip.dtype} {list(skip.shape)}")
+        """What becomes of the blocks; None if all are coded."""
+        if skip.dtype not in (np.bool_, np.uint8) or skip.shape != maps[0].shape[1:]:
+            wanted = f"uint8 or bool {list(maps[0].shape[1:])}"
+            raise UsageError(f"skipped blocks are {wanted}, not {skip.dtype} {list(skip.shape)}")
+        skip = skip.astype(np.uint8)
         if not skip.any():
             return None
+        if skip.max() > (MOVES if self.header.moving else STAYS):
+            raise UsageError("a block is coded, stays, or moves, which it may from version 1.3 on: 0, 1 or 2")
         if rate == KEYFRAME or self._coder is None or not self.header.skipping or self._coder_of(rate) is None:
             raise UsageError("blocks are skipped in predicted frames of a stream with skipping index coding only")
         filled = fill_skipped(maps, skip, self._coder.reference(rate))
@@ -163,13 +171,14 @@ class StreamWriter:
         """(coding, head, payload) of the smallest record."""
         coder = self._coder_of(rate)
         records: list[tuple[Coding, bytes, bytes]] = []
+        way = 0 if skip is None else 1 + self.header.moving
         if skip is None or coder is None:
             records.append(("fixed", head, self._layouts[rate].pack(maps)))
         if coder is not None:
             # Frequencies move on alike in all codings, so that each record may begin with tables or without.
             for tables in (False, True)[rate == KEYFRAME : 1 + coder.has_tables]:
                 payload = coder.encode(rate, maps, tables=tables, skip=skip)
-                coding = _CODINGS[tables, skip is not None]
+                coding = _CODINGS[tables][way]
                 records.append((coding, coded_head(head, coding, len(payload)), payload))
         return min(records, key=lambda record: len(record[1]) + len(record[2]))
 

@@ -160,7 +160,7 @@ def _program(model: Model, part: str, height: int, width: int) -> Callable[[], A
         return m.residual_quantizer.decode(codewords(indices, books), rate)
 
     def add(m: Any, u: Any, y_ref: Any, indices: Any, books: Any) -> Any:
-        return m.from_context(u, y_ref, codewords(indices, books))
+        return m.from_context(u, m.moved(codewords(indices, books), y_ref))
 
     method, inputs = {
         "E": (lambda m, x: m.latents(x), lambda: (jnp.asarray(random.random((1, height, width, 3)), jnp.float32),)),

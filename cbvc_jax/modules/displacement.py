@@ -27,11 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cbvc_jax.geometry import STAGE_STRIDES
+from cbvc_jax.geometry import POINTING_STAGE, STAGE_STRIDES
 
-POINTING_STAGE = 1
-"""Stage whose first codebook holds displacements."""
-POINTING_GROUP = 0
 SIDE = STAGE_STRIDES[POINTING_STAGE]
 """Pixels along a side of a block."""
 REACH = 16

@@ -14,14 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cbvc_jax.modules.displacement import (
-    POINTER_SCALE,
-    POINTING_GROUP,
-    POINTING_STAGE,
-    QUADRANT,
-    Interpolation,
-    displace,
-)
+from cbvc_jax.geometry import POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.displacement import POINTER_SCALE, QUADRANT, Interpolation, displace
 from cbvc_jax.modules.motion_estimation import Wanted, shares_of_nodes
 from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, stage_code
 from cbvc_jax.modules.search import IndexCosts, Limits, cost_of, costs_of_groups, fill_grid, weighted_search

@@ -24,10 +24,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from cbvc_jax.geometry import GROUPS, STAGE_STRIDES
+from cbvc_jax.geometry import GROUPS, POINTING_GROUP, POINTING_STAGE, STAGE_STRIDES
 from cbvc_jax.modules.blocks import AttentionBlock, Chain, Conv3, ResidualBlock, ResidualDown, ResidualUp
 from cbvc_jax.modules.compact import CompactBlock, CompactStack, KindAffine, Pointwise
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.search import (
     IndexCosts,
     costs_of_groups,

@@ -22,10 +22,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cbvc_jax.errors import CbvcError, ModelError
-from cbvc_jax.geometry import GROUPS, LATENT_STRIDE
+from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, POINTING_STAGE
 from cbvc_jax.model import CodebookSet, Params, init_params
 from cbvc_jax.modules.blocks import pixel_unshuffle
-from cbvc_jax.modules.displacement import POINTING_STAGE
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.presets import KEYFRAME, Preset, get_preset
 from cbvc_jax.training.linear import learn, load, principal_components, run

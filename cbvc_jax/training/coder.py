@@ -1,8 +1,8 @@
 """One frame of a chunk as an encoder codes it, differentiable.
 
 y, y_ref --search--> codes --VQ^-1, ctxD--> y_hat
-                       |                      |  under a quality: blocks of 16x16 pixels that cost less
-                       '-- bits of each block-+--> as they were are skipped, y_hat is restored without them
+                       |                      |  under a quality: blocks of 16x16 pixels that cost less as they were, or
+                       '-- bits of each block-+--> as displacements move them, are left so, and y_hat is restored again
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from cbvc_jax.model import CodebookSet, CodecModel, hold_skipped, keep_skipped, sent_places
+from cbvc_jax.geometry import CODED
+from cbvc_jax.model import CodebookSet, CodecModel, coded_places
 from cbvc_jax.modules.quantizer import STAGES, StageCode
 from cbvc_jax.modules.search import IndexCosts
 from cbvc_jax.presets import KEYFRAME
@@ -29,9 +30,9 @@ class FrameCode(NamedTuple):
     Attributes:
       codes: of each stage.
       y_hat: what a decoder restores.
-      sent: where each stage's indices are sent, and not skipped.
-      spent: bits of the blocks that are not skipped, by the running counts; 0 without a quality.
-      skip: 1 for blocks of 16x16 pixels that are skipped; None without a quality.
+      sent: where each stage's residual is sent.
+      spent: bits of the blocks that are coded, by the running counts; 0 without a quality.
+      skip: what becomes of blocks of 16x16 pixels; None without a quality.
     """
 
     codes: list[StageCode]
@@ -79,19 +80,19 @@ class FrameCoder:
         pointers = self._apply("point", y, y_ref, found, books, None, pointing, False)
         codes: Any = self._apply("encode", y, y_ref, books, kind, None, self.stages(kind), quality.costs, pointers)
         coded = jax.lax.stop_gradient(self.restored(codes, y_ref, kind))
-        skip, bits = skipped(y, y_ref, coded, [c.indices for c in codes], quality)
-        spent = jnp.sum(jnp.where(skip != 0, 0.0, bits), axis=(1, 2))
-        return FrameCode(codes, self.restored(codes, y_ref, kind, skip), sent_places(skip), spent, skip)
+        moved = jax.lax.stop_gradient(self._apply("moved", [c.codewords for c in codes], y_ref))
+        skip, bits = skipped(y, y_ref, moved, coded, [c.indices for c in codes], quality)
+        spent = jnp.sum(jnp.where(skip == CODED, bits, 0.0), axis=(1, 2))
+        return FrameCode(codes, self.restored(codes, y_ref, kind, skip), coded_places(skip), spent, skip)
 
     def restored(
         self, codes: list[StageCode], y_ref: Array | None, kind: str, skip: Array | None = None
     ) -> Float[Array, "b h w c"]:
-        """y_hat, float32, but y_ref in blocks that are skipped."""
-        codewords = [c.codewords for c in codes]
-        if skip is not None:
-            codewords = hold_skipped(codewords, skip)
-        y_hat = self._apply("restore", rounded(codewords, self.dtype), y_ref, kind).astype(jnp.float32)
-        return y_hat if skip is None or y_ref is None else keep_skipped(y_hat, y_ref, skip)
+        """y_hat, float32."""
+        codewords = rounded([c.codewords for c in codes], self.dtype)
+        if skip is None or y_ref is None:
+            return self._apply("restore", codewords, y_ref, kind).astype(jnp.float32)
+        return self._apply("restore_skipping", codewords, y_ref, kind, skip).astype(jnp.float32)
 
     def _apply(self, method: str, *args: Any) -> Any:
         return self.model.apply(self.variables, *args, method=method)

@@ -28,9 +28,9 @@ from cbvc_jax.codec import Encoder
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.clips import find_clips
 from cbvc_jax.evaluation.metrics import psnr_rgb
-from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, STAGE_STRIDES
+from cbvc_jax.geometry import FRAME_MULTIPLE, GROUPS, POINTING_STAGE, STAGE_STRIDES
 from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle
-from cbvc_jax.modules.displacement import POINTING_STAGE, SIDE, displace
+from cbvc_jax.modules.displacement import SIDE, displace
 from cbvc_jax.modules.motion_estimation import find_displacements
 from cbvc_jax.modules.search import search_group
 from cbvc_jax.training.codebooks import kmeans

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from cbvc_jax.bitstream.rans import SCALE_BITS
+from cbvc_jax.geometry import CODED, MOVES, POINTING_GROUP, POINTING_STAGE, STAYS
 from cbvc_jax.model import CodebookSet
-from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE
+from cbvc_jax.modules.displacement import POINTER_SCALE
 from cbvc_jax.modules.search import IndexCosts, look_up
 from cbvc_jax.presets import KEYFRAME, get_preset
 from cbvc_jax.training.codebooks import CodebookAverages
@@ -75,19 +76,30 @@ def quality_at(price: Float[Array, ""], config: Config, state: TrainState, kind:
 def skipped(
     y: Float[Array, "b h8 w8 c"],
     y_ref: Float[Array, "b h8 w8 c"],
+    moved: Float[Array, "b h8 w8 c"],
     y_hat: Float[Array, "b h8 w8 c"],
     indices: list[Int[Array, "b hs ws g"]],
     quality: Quality,
 ) -> tuple[Int[Array, "b h16 w16"], Float[Array, "b h16 w16"]]:
-    """(1 for blocks of 16x16 pixels that cost less as in y_ref than as coded in y_hat, bits of each block)."""
-    stay, coded = (_block_errors(y - latents) for latents in (y_ref, y_hat))
-    total = jnp.zeros_like(stay)
-    for found, bits in zip(indices, quality.bits, strict=True):
-        of_place = jnp.sum(look_up(found, bits[..., None])[..., 0], axis=-1)
-        side = stay.shape[1] // found.shape[1]
-        total += jnp.repeat(jnp.repeat(of_place / side**2, side, axis=1), side, axis=2)
-    skip = (quality.price > 0.0) & (stay <= coded + quality.price * total)
-    return skip.astype(jnp.int32), total
+    """(what becomes of blocks of 16x16 pixels, bits of each block if it is coded).
+
+    That is what costs least: as in y_ref, as in y_ref where displacements moved it, or as in y_hat. A block has its
+    share of what the indices of coarser stages cost.
+    """
+    stays, moves, coded = (_block_errors(y - latents) for latents in (y_ref, moved, y_hat))
+    total = jnp.zeros_like(stays)
+    pointing = total
+    for s, (found, bits) in enumerate(zip(indices, quality.bits, strict=True)):
+        of_index = look_up(found, bits[..., None])[..., 0]
+        side = stays.shape[1] // found.shape[1]
+        of_block = jnp.repeat(jnp.repeat(of_index / side**2, side, axis=1), side, axis=2)
+        total += jnp.sum(of_block, axis=-1)
+        if s == POINTING_STAGE:
+            pointing = of_block[..., POINTING_GROUP]
+    moves, priced = moves + quality.price * pointing, coded + quality.price * total
+    idle = jnp.where(stays <= moves, STAYS, MOVES)
+    best = jnp.where(jnp.minimum(stays, moves) <= priced, idle, CODED)
+    return jnp.where(quality.price > 0.0, best, CODED).astype(jnp.int32), total
 
 
 def _block_errors(error: Float[Array, "b h8 w8 c"]) -> Float[Array, "b h16 w16"]:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from cbvc_jax.geometry import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.model import CodebookSet
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.quantizer import STAGES
 from cbvc_jax.modules.transforms import to_unit
 from cbvc_jax.presets import KEYFRAME

@@ -148,7 +148,7 @@ class Reader:
     def read_frames(self):
         """Yields (kind, rate, frame number, timestamp, flat indices of each stage, flat skips) to the stream's end.
 
-        Skips are 0 or 1 for each block, and None in a frame that has none.
+        Skips are 0, 1 or 2 for each block, and None in a frame that has none.
         """
         frames, time, delta, in_gop, crc = 0, -1, None, None, None
         indices = Indices(self)
@@ -197,26 +197,27 @@ class Reader:
         coding = self._coding(flags >> 4 & 7)
         if flags & 0x8F:
             raise Damaged("reserved flag")
-        if coding in (1, 3, 4):
+        if coding in (1, 3, 4, 5, 6):
             raise Damaged("a coding of predicted frames in a keyframe")
         return "key", "key", self.key_sizes, self._varint(), self._varint(), coding
 
     def _coding(self, number: int) -> int:
-        if number > (0, 2, 4)[min(self.minor, 2)]:
+        if number not in ((0,), (0, 1, 2), (0, 1, 2, 3, 4), (0, 1, 2, 5, 6))[min(self.minor, 3)]:
             raise Later
         return number
 
 
 class Indices:
-    """What is remembered from frame to frame: sections 8.3, 8.4 and 8.6."""
+    """What is remembered from frame to frame: sections 8.3, 8.4, 8.6 and 8.7."""
 
     def __init__(self, reader: Reader):
         self.reader = reader
+        self.ways = 3 if reader.minor >= 3 else 2
         self._forget()
 
     def _forget(self) -> None:
         self.models, self.reference = {}, ("", [])
-        self.skips, self.skips_before = Model(2, 3), None
+        self.skips, self.skips_before = Model(self.ways, 3), None
 
     def take(self, kind: str, rate: str, sizes: list[int], coding: int, payload: bytes):
         """(flat indices of each stage, flat skips or None) of the next frame."""
@@ -234,13 +235,13 @@ class Indices:
             if not sound:
                 raise Damaged("payload")
         else:
-            if coding in (2, 4) and reader.tables is None:
+            if coding in (2, 4, 6) and reader.tables is None:
                 raise Later
             coder = Coder(payload)
             if coding >= 3:
                 skips = self._read_skips(coder)
                 sent = [self._sent(skips, s) for s in (1, 2, 3)]
-            initial = reader.tables[rate] if coding in (2, 4) else [None] * 3
+            initial = reader.tables[rate] if coding in (2, 4, 6) else [None] * 3
             parts = zip(models, before, initial, sent, strict=True)
             stages = [m.decode(coder, r, t, q) for m, r, t, q in parts]
             if coder.x != 2**23 or coder.position != len(payload):
@@ -259,7 +260,7 @@ class Indices:
         """Of the symbols up to the one after `skips`."""
         columns, before = -(-self.reader.width // 16), self.skips_before
         return [
-            (0, 2 if before is None else before[i], 2 if i % columns == 0 else skips[i - 1])
+            (0, self.ways if before is None else before[i], self.ways if i % columns == 0 else skips[i - 1])
             for i in range(-(-self.reader.height // 16) * columns)
             if i <= len(skips)
         ]
@@ -267,14 +268,16 @@ class Indices:
     def _read_skips(self, coder: Coder) -> list[int]:
         skips = []
         for _ in range(-(-self.reader.height // 16) * -(-self.reader.width // 16)):
-            skips.append(coder.symbol(self.skips.table(self._skip_contexts(skips)[-1], [3, 1])))
+            skips.append(
+                coder.symbol(self.skips.table(self._skip_contexts(skips)[-1], [3, 1] if self.ways == 2 else [2, 1, 1]))
+            )
         return skips
 
     def _sent(self, skips: list[int], stage: int) -> list[bool]:
         """For each flat place of both groups."""
         rows, columns = -(-self.reader.height // 16), -(-self.reader.width // 16)
         side = 2 ** (stage - 1)
-        out = []
+        out, moving = [], []
         for y in range(-(-rows // side)):
             for x in range(-(-columns // side)):
                 covered = [
@@ -283,7 +286,8 @@ class Indices:
                     for i in range(side * x, min(columns, side * (x + 1)))
                 ]
                 out.append(0 in covered)
-        return out + out
+                moving.append(0 in covered or 2 in covered)
+        return (moving if stage == 2 else out) + out
 
 
 class Coder:

@@ -124,6 +124,15 @@ def examples():
     return [bytes.fromhex("".join(re.findall(r"```hex\n(.*?)```", text, re.DOTALL))) for text in sections]
 
 
+def written_again(data: bytes) -> bytes:
+    """What the writer makes of what a stream says."""
+    reader, again = StreamReader(io.BytesIO(data)), io.BytesIO()
+    with StreamWriter(again, reader.header) as writer:
+        for f in reader:
+            writer.write(f.kind, f.rate, f.timestamp, f.indices, f.skip)
+    return again.getvalue()
+
+
 def test_the_example_at_fixed_length_reads_as_the_format_says():
     expected = [
         ("key", "key", 0, 0, [[8191, 1], [2047, 2], [511, 3]], None),
@@ -159,11 +168,19 @@ def test_the_example_with_skipped_blocks_reads_as_the_format_says_and_is_what_th
         ("predicted", "low", 3, 3, second, [1] * 8),
     ]
     assert read_here(data) == read_there(data) == (expected, "complete")
-    reader, again = StreamReader(io.BytesIO(data)), io.BytesIO()
-    with StreamWriter(again, reader.header) as writer:
-        for f in reader:
-            writer.write(f.kind, f.rate, f.timestamp, f.indices, f.skip)
-    assert again.getvalue() == data
+    assert written_again(data) == data
+
+
+def test_the_example_with_blocks_that_move_reads_as_the_format_says_and_is_what_the_writer_writes():
+    data = examples()[3]
+    first = [[0, 0, 0, 5, 0, 0, 0, 0] * 2, [7, 9, 0, 9], [0, 1]]
+    expected = [
+        ("key", "key", 0, 0, [[0, 0, 0, 0, 0, 0, 0, 1] * 2, [7] * 4, [0, 1]], None),
+        ("predicted", "low", 1, 1, first, [1, 1, 0, 0, 2, 2, 1, 1]),
+        ("predicted", "low", 2, 2, [first[0], [7, 8, 0, 9], [0, 1]], [2] * 8),
+    ]
+    assert read_here(data) == read_there(data) == (expected, "complete")
+    assert written_again(data) == data
 
 
 def test_the_format_names_the_version_and_every_code():

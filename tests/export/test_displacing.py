@@ -13,8 +13,9 @@ from cbvc_jax.bitstream import StreamWriter, fill_skipped
 from cbvc_jax.codec import Encoder, stream_header
 from cbvc_jax.export.backends import BACKENDS, open_export
 from cbvc_jax.export.write import write_export
+from cbvc_jax.geometry import MOVES, POINTING_GROUP, POINTING_STAGE, STAYS
 from cbvc_jax.model import init_params
-from cbvc_jax.modules.displacement import POINTER_SCALE, POINTING_GROUP, POINTING_STAGE, REACH
+from cbvc_jax.modules.displacement import POINTER_SCALE, REACH
 from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import VideoInfo
 from cbvc_jax.weights import load_model, save_model
@@ -41,7 +42,7 @@ def displacing(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stream(displacing, moving) -> bytes:
-    """Four frames whose indices are random, so that each block is looked for elsewhere; some are skipped."""
+    """Four frames whose indices are random, so that each block is looked for elsewhere; some stay or move."""
     random, data = np.random.default_rng(1), io.BytesIO()
     encoder = Encoder(displacing, *SIZE, gop=4)
     info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25), Fraction(25))
@@ -54,8 +55,8 @@ def stream(displacing, moving) -> bytes:
             )
             skip = None
             if coded.kind == "predicted":
-                skip = np.zeros(indices[0].shape[1:], bool)
-                skip[2:, 2:] = True
+                skip = np.zeros(indices[0].shape[1:], np.uint8)
+                skip[2:, 2:], skip[:2, :2] = STAYS, MOVES
                 indices = fill_skipped(indices, skip, None)
             writer.write(coded.kind, coded.rate, i, indices, skip)
     return data.getvalue()

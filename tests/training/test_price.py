@@ -12,8 +12,8 @@ import pytest
 
 from cbvc_jax.bitstream import PayloadLayout, table_of_counts
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
+from cbvc_jax.geometry import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules import search as search_module
-from cbvc_jax.modules.displacement import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.modules.search import look_up, rated_search
 from cbvc_jax.presets import PRESETS
 from cbvc_jax.training import step as step_module

@@ -178,7 +178,7 @@ class ExportedDecoder:
             for name, maps, grid in zip(INDEX_NAMES, indices, self._grids, strict=True)
         }
         if rate != KEYFRAME:
-            blocks = np.zeros(indices[0].shape[1:], bool) if skip is None else skip
+            blocks = np.zeros(indices[0].shape[1:], np.uint8) if skip is None else skip
             skipped = fill(blocks[None], self._grids[0])
             arguments |= zip(REFERENCE_NAMES, (self._y_ref, skipped), strict=True)
         x_hat, self._y_ref = self._steps(rate, arguments)
