@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from cbvc_jax.geometry import stage_grids
-from cbvc_jax.model import CodecModel, init_codebooks, init_params
+from cbvc_jax.bitstream.skipping import sent_places
+from cbvc_jax.geometry import CODED, MOVES, STAYS, stage_grids
+from cbvc_jax.model import CodecModel, hold_skipped, init_codebooks, init_params
 from cbvc_jax.modules.blocks import pixel_unshuffle
 from cbvc_jax.modules.displacement import POINTER_SCALE
 from cbvc_jax.presets import KEYFRAME, get_preset
@@ -130,6 +131,18 @@ def test_blocks_that_are_skipped_have_no_say_in_those_around_them():
         shown.append(run({"params": params}, indices, y_ref, codebooks["high"], skip=skip))
     np.testing.assert_array_equal(*shown)
     np.testing.assert_array_equal(shown[0][:, 8:, 8:], y_ref[:, 8:, 8:])
+
+
+def test_networks_hold_what_streams_do_not_send():
+    """The same places by the bitstream's rule, which is numpy's, and by the model's."""
+    random = np.random.default_rng(0)
+    skip = random.choice([CODED, STAYS, MOVES], (8, 12), p=(0.1, 0.7, 0.2)).astype(np.uint8)
+    shapes = [(2, *grid) for grid in stage_grids(128, 192)]
+    codewords = [np.ones((1, rows, columns, groups, 3), np.float32) for groups, rows, columns in shapes]
+    held = hold_skipped(codewords, skip[None].astype(np.int32))
+    for here, there in zip(held, sent_places(skip, shapes), strict=True):
+        np.testing.assert_array_equal(np.asarray(here)[0, ..., 0].transpose(2, 0, 1), there)
+        assert 0 < there.sum() < there.size
 
 
 def test_codebooks_have_the_scale_that_the_paper_starts_from():

@@ -19,7 +19,16 @@ from cbvc_jax.presets import PRESETS
 from cbvc_jax.training import step as step_module
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.codebooks import CodebookAverages, start_averages, update_codebook, usage_and_perplexity
-from cbvc_jax.training.price import RARE, drawn_share, index_bits, index_costs, restart_share, spread
+from cbvc_jax.training.price import (
+    RARE,
+    Quality,
+    drawn_share,
+    index_bits,
+    index_costs,
+    restart_share,
+    skipped,
+    spread,
+)
 from cbvc_jax.training.sharding import single
 from cbvc_jax.training.start import start_from_model
 from cbvc_jax.training.state import empty_carry, init_state, phases
@@ -155,6 +164,32 @@ def test_a_price_makes_usage_skewed_where_that_is_cheap():
 def jaxpr_of(config, state, frames) -> str:
     make_step.cache_clear()
     return str(jax.make_jaxpr(make_step(ml_collections.FrozenConfigDict(config), "high"))(state, frames, Schedule()))
+
+
+@pytest.mark.parametrize("price", [0.0, 1.0, 1e3, 1e9])
+def test_training_leaves_blocks_that_cost_less_so(price):
+    """Bits of one block in four of 32x32: its own indices, and its share of those of coarser stages."""
+    random = np.random.default_rng(3)
+    y, *others = (0.1 * random.normal(size=(1, 4, 4, 192)).astype(np.float32) for _ in range(4))
+    y_ref, moved, y_hat = (y + other * scale for other, scale in zip(others, (2.0, 1.5, 1.0), strict=True))
+    y_ref[:, :2], moved[:, :, :2] = y[:, :2] + others[2][:, :2], y[:, :, :2] + others[2][:, :, :2]
+    bits = [np.float32(random.exponential(5.0, (2, k))) for k in (4, 3, 2)]
+    indices = [random.integers(0, k, (1, n, n, 2)) for k, n in ((4, 2), (3, 1))] + [np.zeros((1, 1, 1, 2), int)]
+    # Stage 3 covers 64x64 pixels, of which a picture of 32x32 is a quarter: here its index covers as much as stage 2's.
+    quality = Quality(jnp.float32(price), [jnp.asarray(b) for b in bits], [], jnp.zeros((2, 3)))
+    skip, total = skipped(y, y_ref, moved, y_hat, indices, quality)
+    group = np.arange(2)
+    coarse = bits[1][group, indices[1][0, 0, 0]] / 4
+    own = bits[0][group, indices[0]].sum(axis=-1) + coarse.sum() + bits[2][group, 0].sum() / 4
+    np.testing.assert_allclose(total, own, rtol=1e-5)
+    errors = []
+    for shown in (y_ref, moved, y_hat):
+        squares = np.square(127.5 * (y - shown)).sum(axis=-1) / 3
+        errors.append(squares.reshape(1, 2, 2, 2, 2).sum(axis=(2, 4)))
+    costs = np.stack([errors[2] + price * own, errors[0], errors[1] + price * coarse[POINTING_GROUP]])
+    np.testing.assert_array_equal(skip, np.argmin(costs, axis=0) if price else np.zeros((1, 2, 2)))
+    if price in (1.0, 1e3):
+        assert len(np.unique(skip)) > 1
 
 
 @pytest.mark.slow
