@@ -54,7 +54,7 @@ STREAMS = {
     "large": Example("1920x1024", (1920, 1024), {"rate": "low"}, frames=3, every=16),
     "displaced": Example("blocks from elsewhere in the reference", (96, 64), {"rate": "high"}, model="small"),
     "displaced-skipping": Example(
-        "the same, chosen by their bits, with skipped blocks",
+        "the same, chosen by their bits, with blocks that stay or move, format 1.3",
         (150, 70),
         {"rate": "medium", "price": 500.0, "coding": "skipping"},
         model="small",
