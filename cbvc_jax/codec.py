@@ -118,7 +118,7 @@ class Encoder:
         self._effort = check_effort(effort)
         self._sensitivity: dict[str, np.ndarray] = {}
         self._cuts = CutDetector() if cuts else None
-        self._skips, self._displaces = skips, model.preset.displaces
+        self._skips = skips
         self._position = 0
         self._y_ref: Array | None = None
         self._shown: Array | None = None
@@ -156,7 +156,8 @@ class Encoder:
         if self._skips:
             shown = self._programs.picture(y_hat)
             if self._y_ref is not None:
-                moved = self._programs.moved(indices, self._y_ref, kind) if self._displaces else None
+                displaces = self._programs.preset.displaces
+                moved = self._programs.moved(indices, self._y_ref, kind) if displaces else None
                 skip = self._skipped(frame, shown, moved, maps, likely)
             if skip is not None:
                 maps = fill_skipped(maps, skip, self._last[1] if self._last[0] == kind else None)

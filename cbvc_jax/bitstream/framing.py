@@ -31,9 +31,8 @@ CODINGS: tuple[Coding, ...] = (
 frames before, from uniform ones or from the model's tables on; the same two with blocks that are skipped, and with such
 blocks that may move. The last number is reserved."""
 TABLE_CODINGS = frozenset[Coding](("adaptive-tables", "skipping-tables", "moving-tables"))
-_STAYING = frozenset[Coding](("skipping", "skipping-tables"))
 _MOVING = frozenset[Coding](("moving", "moving-tables"))
-SKIP_CODINGS = _STAYING | _MOVING
+SKIP_CODINGS = _MOVING | frozenset[Coding](("skipping", "skipping-tables"))
 PREDICTED_CODINGS = frozenset[Coding](("adaptive", *SKIP_CODINGS))
 """Codings that a keyframe cannot have: it has no frame before it to learn from, or to repeat."""
 
