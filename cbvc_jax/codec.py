@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, UInt8
 
 from cbvc_jax.bitstream import (
+    MOVING_VERSION,
     STREAM_CODINGS,
     VERSION,
     FrameChances,
@@ -121,7 +122,6 @@ class Encoder:
         self._skips = skips
         self._position = 0
         self._y_ref: Array | None = None
-        self._shown: Array | None = None
         self._last: tuple[str, IndexMaps] = KEYFRAME, ()
         self._before: Frame | None = None
         self._scale: np.ndarray | float = 1.0
@@ -153,31 +153,36 @@ class Encoder:
         y_hat = self._programs.restore(indices, self._y_ref, kind)
         maps: IndexMaps = tuple(np.asarray(i)[0].transpose(2, 0, 1) for i in indices)
         skip = None
-        if self._skips:
+        if self._skips and self._y_ref is not None:
             shown = self._programs.picture(y_hat)
-            if self._y_ref is not None:
-                displaces = self._programs.preset.displaces
-                moved = self._programs.moved(indices, self._y_ref, kind) if displaces else None
-                skip = self._skipped(frame, shown, moved, maps, likely)
+            skip = self._skipped(frame, shown, self._y_ref, indices, maps, kind, likely)
             if skip is not None:
                 maps = fill_skipped(maps, skip, self._last[1] if self._last[0] == kind else None)
                 y_hat = self._programs.restore(batched(maps), self._y_ref, kind, skip)
-                shown = self._programs.picture(y_hat)
-            self._shown = shown
         self._y_ref, self._last, self._before = y_hat, (kind, maps), frame
         self._position += 1
         return CodedFrame("key" if kind == KEYFRAME else "predicted", kind, maps, skip)
 
     def _skipped(
-        self, frame: Frame, shown: Array, moved: Array | None, maps: IndexMaps, likely: FrameChances | None
+        self,
+        frame: Frame,
+        shown: Array,
+        y_ref: Array,
+        indices: list[Array],
+        maps: IndexMaps,
+        kind: str,
+        likely: FrameChances | None,
     ) -> Skip | None:
-        """What becomes of blocks that are coded as `shown` shows, or as the latents `moved`; None: all are coded."""
-        coded, stays = np.asarray(block_errors(frame, shown)), np.asarray(block_errors(frame, self._shown))
-        moves = None if moved is None else np.asarray(block_errors(frame, self._programs.picture(moved)))
+        """What becomes of blocks that are coded as `shown` shows; None: all are coded."""
+        coded = np.asarray(block_errors(frame, shown))
+        ways = 1 + (MOVES if self._programs.preset.displaces else STAYS)
+        if likely is not None and likely.blocks is not None:
+            ways = likely.blocks.shape[-1]
+        idle = np.asarray(self._programs.idle_errors(frame, indices, y_ref, kind, ways))
         if likely is None or likely.blocks is None:
-            idle = stays if moves is None else np.minimum(stays, moves)
-            skip = np.where(idle > coded * (1.0 + LEAST_GAIN), CODED, np.where(stays <= idle, STAYS, MOVES))
+            skip = np.where(idle.min(axis=0) > coded * (1.0 + LEAST_GAIN), CODED, STAYS + idle.argmin(axis=0))
         else:
+            stays, moves = idle[0], idle[1:] if len(idle) > 1 else None
             prices = [self.price * scale for scale in scales_of_stages(np.broadcast_to(self._scale, stays.shape))]
             costs = [price * bits for price, bits in zip(prices, index_bits(likely.stages, maps), strict=True)]
             skip = skipped_blocks(coded, stays, moves, prices[0] * block_bits(likely.blocks), costs)
@@ -266,6 +271,9 @@ def stream_header(
     """The header of a stream of `model` for a video of `info`."""
     if coding not in STREAM_CODINGS:
         raise UsageError(f"there is no index coding '{coding}'; there are: {', '.join(STREAM_CODINGS)}")
+    version = STREAM_CODINGS[coding]
+    if coding == "skipping" and model.preset.displaces:
+        version = MOVING_VERSION if model.tables is None else VERSION
     return StreamHeader(
         model_sha256=model.sha256,
         width=info.width,
@@ -277,7 +285,7 @@ def stream_header(
         gop=gop,
         key_sizes=model.preset.key_sizes,
         predicted_sizes=model.preset.predicted_sizes,
-        version=VERSION if coding == "skipping" and model.preset.displaces else STREAM_CODINGS[coding],
+        version=version,
     )
 
 

@@ -16,8 +16,14 @@ FRAME_MULTIPLE = 64
 MAX_SIDE = 16384
 POINTING_STAGE, POINTING_GROUP = 1, 0
 """The codebook that holds displacements, where latents are pictures: the first of stage 2."""
-CODED, STAYS, MOVES = range(3)
-"""What becomes of a block of 16x16 pixels: it is coded; it stays as it was; it shows what displacements point at."""
+CODED, STAYS, MOVES, FOLLOWS = range(4)
+"""What becomes of a block of 16x16 pixels: it is coded; it stays as it was; it shows what displacements point at, those
+around blended with its own; or, from FOLLOWS on, what one of `LEADERS` points at, alone."""
+LEADERS = 4
+"""Displacements that a block may follow: of its own block of 32x32 pixels, the one above or below, the one beside, and
+the one across, whichever is nearest."""
+WAYS = FOLLOWS + LEADERS
+"""What may become of a block, in all."""
 
 
 def ceil_div(a: int, b: int) -> int:

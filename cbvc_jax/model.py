@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cbvc_jax.geometry import (
     CODED,
+    FOLLOWS,
     FRAME_MULTIPLE,
     GROUPS,
     LATENT_STRIDE,
@@ -159,10 +160,16 @@ class CodecModel(nn.Module):
         self, codewords: list[Float[Array, "b h w g d"]], y_ref: Float[Array, "b h w c"]
     ) -> Float[Array, "b h w c"]:
         """y_ref as the displacements among the codewords move it; as it is where the preset has none."""
-        if not self.preset.displaces:
-            return y_ref
-        group = jax.lax.slice_in_dim(codewords[POINTING_STAGE], POINTING_GROUP, POINTING_GROUP + 1, axis=-2)
-        return self.displacement(y_ref, group)
+        return self.displacement(y_ref, _pointers(codewords)) if self.preset.displaces else y_ref
+
+    def followed(
+        self,
+        codewords: list[Float[Array, "b h w g d"]],
+        y_ref: Float[Array, "b h w c"],
+        leader: Int[Array, "b h/2 w/2"],
+    ) -> Float[Array, "b h w c"]:
+        """y_ref with each block of 16x16 pixels as one displacement alone moves it."""
+        return self.displacement.follow(y_ref, _pointers(codewords), leader)
 
     def from_context(self, u: Float[Array, "b h w i"], moved: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """y_hat of a predicted frame from what the quantiser restored of it, and y_ref where displacements moved it."""
@@ -188,14 +195,21 @@ class CodecModel(nn.Module):
         y_ref: Float[Array, "b h w c"],
         kind: str,
         skip: Int[Array, "b h/2 w/2"],
+        follows: bool = True,
     ) -> Float[Array, "b h w c"]:
-        """`restore`, but y_ref where a block STAYS, and y_ref displaced where it MOVES."""
+        """`restore`, but y_ref where a block STAYS, and y_ref displaced where it MOVES, or by one displacement alone.
+
+        That takes time: without `follows`, no block may ask for it.
+        """
         if self.preset.displaces:
             codewords = hold_skipped(codewords, skip)
         moved = self.moved(codewords, y_ref)
         y_hat = self.from_context(self.residual_quantizer.decode(codewords, kind), moved)
         if self.preset.displaces:
             y_hat = jnp.where(each_latent(skip, y_hat.shape) == MOVES, moved, y_hat)
+        if self.preset.displaces and follows:
+            followed = self.followed(codewords, y_ref, jnp.maximum(skip - FOLLOWS, 0))
+            y_hat = jnp.where(each_latent(skip, y_hat.shape) >= FOLLOWS, followed, y_hat)
         return jnp.where(each_latent(skip, y_hat.shape) == STAYS, y_ref, y_hat)
 
     def touch_all(self, x: Float[Array, "b 8*h 8*w 3"], codebooks: CodebookSet) -> Float[Array, "b 8*h 8*w 3"]:
@@ -205,6 +219,11 @@ class CodecModel(nn.Module):
         kind = self.preset.rates[0]
         codes = self.encode(y, y_ref, codebooks[kind], kind)
         return self.picture(self.restore([c.codewords for c in codes], y_ref, kind))
+
+
+def _pointers(codewords: list[Float[Array, "b h w g d"]]) -> Float[Array, "b h4 w4 1 d"]:
+    """Those of the codewords that are displacements."""
+    return jax.lax.slice_in_dim(codewords[POINTING_STAGE], POINTING_GROUP, POINTING_GROUP + 1, axis=-2)
 
 
 def quantizer_kinds(preset: Preset) -> dict[str, tuple[str, ...]]:

@@ -17,8 +17,10 @@ from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
 from cbvc_jax.bitstream import Skip
 from cbvc_jax.geometry import (
+    FOLLOWS,
     GROUPS,
     LATENT_STRIDE,
+    MOVES,
     POINTING_GROUP,
     POINTING_STAGE,
     STAGE_STRIDES,
@@ -99,9 +101,13 @@ class Programs:
             release_freed()
         return _restore(self.preset, self.padded, kind, self.params, self.codebooks[kind], indices, y_ref, skip)
 
-    def moved(self, indices: list[Any], y_ref: Array, kind: str) -> Float[Array, "1 h8 w8 c"]:
-        """y_ref as the displacements among the indices move it."""
-        return _moved(self.preset, self.padded, self.params, self.codebooks[kind], indices, y_ref)
+    def idle_errors(
+        self, frame: Frame, indices: list[Any], y_ref: Array, kind: str, ways: int
+    ) -> Float[Array, "n rows cols"]:
+        """Errors of each block of 16x16 pixels, as `block_errors` has them, where no residual is sent: those of each
+        way but CODED, as far as there are `ways` of them."""
+        books = self.codebooks[kind]
+        return _idle_errors(self.preset, self.padded, ways, self.params, books, frame, indices, y_ref)
 
     def picture(self, y_hat: Array) -> UInt8[Array, "h w 3"]:
         return _picture(self.preset, (self.height, self.width), self.params, y_hat)
@@ -207,10 +213,19 @@ def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codeboo
     return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, blocks, method="decode")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _moved(preset: Preset, padded: tuple[int, int], params, codebooks, indices, y_ref):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _idle_errors(preset: Preset, padded: tuple[int, int], ways: int, params, codebooks, frame, indices, y_ref):
     codewords = [look_up(i, codebook) for i, codebook in zip(filled(indices, padded), codebooks, strict=True)]
-    return CodecModel(preset).apply({"params": params}, codewords, y_ref, method="moved")
+    apply: Any = functools.partial(CodecModel(preset).apply, {"params": params})
+    shown: list[Any] = [y_ref]
+    if ways > MOVES:
+        shown.append(apply(codewords, y_ref, method="moved"))
+    for leader in range(ways - FOLLOWS):
+        leaders = jnp.full((1, *stage_grids(*padded)[0]), leader)
+        shown.append(apply(codewords, y_ref, leaders, method="followed"))
+    height, width, _ = frame.shape
+    pictures = (apply(y_hat, method="picture")[0, :height, :width] for y_hat in shown)
+    return jnp.stack([block_errors(frame, to_8bit(x_hat)) for x_hat in pictures])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -11,7 +11,7 @@ import pytest
 from cbvc_jax.bitstream import StreamReader, TruncatedError
 from cbvc_jax.codec import Decoder, Encoder, encode
 from cbvc_jax.errors import BitstreamError, ModelError, UsageError
-from cbvc_jax.geometry import MOVES, STAYS, frame_bits, stage_grids
+from cbvc_jax.geometry import FOLLOWS, LEADERS, MOVES, STAYS, frame_bits, stage_grids
 from cbvc_jax.model import CodecModel
 from cbvc_jax.modules.search import look_up
 from cbvc_jax.stream import StreamDecoder
@@ -122,6 +122,12 @@ def test_a_skipped_block_keeps_its_latents_or_moves_them(name, request):
         shown = of("decode", indices, y_ref, books, "high", skip)
         np.testing.assert_allclose(shown[:, :8, :8], of("moved", codewords, y_ref)[:, :8, :8], atol=1e-5)
         assert np.abs(shown - y_ref)[:, :8, :8].max() > 0.1
+        leaders = random.integers(0, LEADERS, (1, 8, 8))
+        skip[0, :4, :4] = FOLLOWS + leaders[0, :4, :4]
+        shown = of("decode", indices, y_ref, books, "high", skip)
+        followed = of("followed", codewords, y_ref, leaders)
+        np.testing.assert_allclose(shown[:, :8, :8], followed[:, :8, :8], atol=1e-5)
+        assert np.abs(followed - of("moved", codewords, y_ref))[:, :8, :8].max() > 0.1
 
 
 def test_blocks_that_move_need_a_model_with_displacements(model, moving):

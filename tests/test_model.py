@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cbvc_jax.bitstream.skipping import sent_places
-from cbvc_jax.geometry import CODED, MOVES, STAYS, stage_grids
+from cbvc_jax.geometry import CODED, MOVES, STAYS, WAYS, stage_grids
 from cbvc_jax.model import CodecModel, hold_skipped, init_codebooks, init_params
 from cbvc_jax.modules.blocks import pixel_unshuffle
 from cbvc_jax.modules.displacement import POINTER_SCALE
@@ -136,7 +136,7 @@ def test_blocks_that_are_skipped_have_no_say_in_those_around_them():
 def test_networks_hold_what_streams_do_not_send():
     """The same places by the bitstream's rule, which is numpy's, and by the model's."""
     random = np.random.default_rng(0)
-    skip = random.choice([CODED, STAYS, MOVES], (8, 12), p=(0.1, 0.7, 0.2)).astype(np.uint8)
+    skip = random.choice([CODED, STAYS, MOVES, WAYS - 1], (8, 12), p=(0.1, 0.7, 0.1, 0.1)).astype(np.uint8)
     shapes = [(2, *grid) for grid in stage_grids(128, 192)]
     codewords = [np.ones((1, rows, columns, groups, 3), np.float32) for groups, rows, columns in shapes]
     held = hold_skipped(codewords, skip[None].astype(np.int32))

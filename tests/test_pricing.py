@@ -13,7 +13,7 @@ from cbvc_jax.bitstream import PayloadLayout, StreamWriter
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
 from cbvc_jax.codec import Decoder, Encoder, stream_header
 from cbvc_jax.errors import UsageError
-from cbvc_jax.geometry import CODED, MOVES, POINTING_GROUP, POINTING_STAGE, STAYS
+from cbvc_jax.geometry import CODED, FOLLOWS, LEADERS, MOVES, POINTING_GROUP, POINTING_STAGE, STAYS, WAYS
 from cbvc_jax.modules.search import IndexCosts
 from cbvc_jax.pricing import (
     USUAL_FRAMES,
@@ -92,29 +92,40 @@ def test_indices_that_repeat_cost_next_to_nothing(model):
 
 
 @pytest.mark.parametrize(
-    "rows, columns, may_move", [(4, 4, False), (2, 7, False), (3, 3, True), (1, 8, True), (1, 1, True)]
+    "rows, columns, moves", [(4, 4, 0), (2, 7, 0), (3, 3, 1), (1, 8, 1), (1, 1, 1), (2, 2, 1 + LEADERS), (1, 1, 2)]
 )
-def test_skipped_are_the_blocks_of_the_least_error_and_cost(rows, columns, may_move):
+def test_skipped_are_the_blocks_of_the_least_error_and_cost(rows, columns, moves):
     """Against every choice there is: an index is sent, and costs what it does, if one of its blocks is coded; a
-    displacement also if one moves."""
+    displacement also if one moves, in any way. No leader is missing here: there is one block of 32x32, or one way."""
     random = np.random.default_rng(rows * columns)
     shapes = [(2, -(-rows // 2**s), -(-columns // 2**s)) for s in range(3)]
-    ways = (CODED, STAYS, MOVES) if may_move else (CODED, STAYS)
+    ways = range(MOVES + moves)
     choices = np.array(list(itertools.product(ways, repeat=rows * columns)), np.uint8).reshape(-1, rows, columns)
     for _ in range(5):
-        errors = random.exponential((1.0, 2.0, 1.6), (rows, columns, 3)).transpose(2, 0, 1)
+        errors = random.exponential((1.0, 2.0, *[1.6] * moves), (rows, columns, len(ways))).transpose(2, 0, 1)
         flags = random.exponential(0.3, errors.shape)
         costs = [random.exponential(0.3, shape) for shape in shapes]
         totals = sum(np.sum((errors + flags)[way] * (choices == way), axis=(1, 2)) for way in ways)
         for s, cost in enumerate(costs):
             for g, i, j in np.ndindex(*cost.shape):
                 part = choices[:, i << s : (i + 1) << s, j << s : (j + 1) << s]
-                pointing = may_move and (s, g) == (POINTING_STAGE, POINTING_GROUP)
+                pointing = moves and (s, g) == (POINTING_STAGE, POINTING_GROUP)
                 sent = part != STAYS if pointing else part == CODED
                 totals = totals + cost[g, i, j] * sent.any(axis=(1, 2))
-        moves = errors[MOVES] if may_move else None
-        found = skipped_blocks(errors[CODED], errors[STAYS], moves, flags, costs)
+        found = skipped_blocks(errors[CODED], errors[STAYS], errors[MOVES:] if moves else None, flags, costs)
         np.testing.assert_array_equal(found, choices[np.argmin(totals)])
+
+
+def test_no_block_follows_a_displacement_that_is_not_sent():
+    """The left half stands still; the right one would follow what lies on its left, or else its own displacement."""
+    errors = np.full((WAYS, 2, 8), 100.0)
+    errors[STAYS, :, :4] = 0.0
+    errors[FOLLOWS, :, 4:], errors[FOLLOWS + 2, :, 4:] = 2.0, 1.0
+    costs = [np.full((2, 2, 8), 50.0), np.full((2, 1, 4), 0.1), np.full((2, 1, 2), 0.1)]
+    flags = np.zeros_like(errors)
+    found = skipped_blocks(errors[CODED], errors[STAYS], errors[MOVES:], flags, costs)
+    beside = [FOLLOWS, FOLLOWS + 2, FOLLOWS + 2, FOLLOWS + 2]
+    np.testing.assert_array_equal(found, [[STAYS] * 4 + beside] * 2)
 
 
 @pytest.mark.parametrize("kind, skipped", [("model", 0.8), ("displacing_model", 0.9)])

@@ -20,6 +20,7 @@ from cbvc_jax.bitstream.frequencies import Chances, Integers, SkipModel, StageMo
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.bitstream.skipping import Sent, Skip, sent_places
 from cbvc_jax.bitstream.tables import IndexTables, check_tables
+from cbvc_jax.geometry import STAYS
 from cbvc_jax.presets import KEYFRAME
 
 
@@ -29,20 +30,20 @@ class AdaptiveCoder:
     Args:
       layouts: of keyframes (under "key") and of each rate.
       tables: initial tables of the model, for index coding 2; None for coding 1, which starts from uniform ones.
-      moving: whether blocks may move (codings 5 and 6 in place of 3 and 4).
+      ways: what may become of a block, in all: of `SKIP_CODINGS`.
 
     Raises:
       UsageError: `tables` does not fit the layouts.
     """
 
-    def __init__(self, layouts: Mapping[str, PayloadLayout], tables: IndexTables | None = None, moving: bool = False):
+    def __init__(self, layouts: Mapping[str, PayloadLayout], tables: IndexTables | None = None, ways: int = 1 + STAYS):
         self._layouts = layouts
         sizes = {kind: layout.codebook_sizes for kind, layout in layouts.items()}
         self._tables = None if tables is None else check_tables(tables, sizes)
         self._models: dict[str, list[StageModel]] = {}
         self._last: tuple[str, IndexMaps] | None = None
-        self._moving = moving
-        self._skips = SkipModel(moving)
+        self._ways = ways
+        self._skips = SkipModel(ways)
 
     @property
     def has_tables(self) -> bool:
@@ -53,8 +54,8 @@ class AdaptiveCoder:
         """The coded payload of the next frame, whose codebooks `rate` names and whose indices fit its layout.
 
         Args:
-          tables: use the model's initial tables (codings 2, 4 and 6) in place of uniform ones (codings 1, 3 and 5).
-          skip: what becomes of each block (codings 3 to 6); indices that are not sent are as `fill_skipped` has them.
+          tables: use the model's initial tables (codings 2, 4, 6 and 7) in place of uniform ones (codings 1, 3 and 5).
+          skip: what becomes of each block (codings 3 to 7); indices that are not sent are as `fill_skipped` has them.
         """
         symbols = [
             model.encode(np.asarray(maps).astype(np.int64), previous, initial, sent)
@@ -114,7 +115,7 @@ class AdaptiveCoder:
     def update(self, rate: str, indices: IndexMaps, skip: Skip | None = None) -> None:
         """Takes note of the frame that came next, however its record was coded."""
         if rate == KEYFRAME:
-            self._models, self._last, self._skips = {}, None, SkipModel(self._moving)
+            self._models, self._last, self._skips = {}, None, SkipModel(self._ways)
             return
         if self._layouts[rate].can_be_coded:
             for maps, sent, (model, previous, _) in zip(

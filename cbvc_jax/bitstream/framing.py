@@ -10,6 +10,7 @@ from cbvc_jax.bitstream.header import StreamHeader
 from cbvc_jax.bitstream.packing import PayloadLayout
 from cbvc_jax.bitstream.source import VARINT_LIMIT, ByteSource, encode_varint
 from cbvc_jax.errors import BitstreamError
+from cbvc_jax.geometry import MOVES, STAYS, WAYS
 from cbvc_jax.presets import KEYFRAME
 
 KEY_MARKER = b"\xf1KEY"
@@ -17,7 +18,16 @@ END_MARKER = b"\xf1END"
 MARKER_BYTES = 4
 CRC_BYTES = 4
 
-Coding = Literal["fixed", "adaptive", "adaptive-tables", "skipping", "skipping-tables", "moving", "moving-tables"]
+Coding = Literal[
+    "fixed",
+    "adaptive",
+    "adaptive-tables",
+    "skipping",
+    "skipping-tables",
+    "moving",
+    "moving-tables",
+    "following-tables",
+]
 CODINGS: tuple[Coding, ...] = (
     "fixed",
     "adaptive",
@@ -26,13 +36,20 @@ CODINGS: tuple[Coding, ...] = (
     "skipping-tables",
     "moving",
     "moving-tables",
+    "following-tables",
 )
 """Index codings by their number: every index at ceil(log2 K) bits; coded with frequencies that are learned from the
 frames before, from uniform ones or from the model's tables on; the same two with blocks that are skipped, and with such
-blocks that may move. The last number is reserved."""
-TABLE_CODINGS = frozenset[Coding](("adaptive-tables", "skipping-tables", "moving-tables"))
-_MOVING = frozenset[Coding](("moving", "moving-tables"))
-SKIP_CODINGS = _MOVING | frozenset[Coding](("skipping", "skipping-tables"))
+blocks that may move; and, from the model's tables on alone, with such that may follow one displacement."""
+TABLE_CODINGS = frozenset[Coding](("adaptive-tables", "skipping-tables", "moving-tables", "following-tables"))
+SKIP_CODINGS: dict[Coding, int] = {
+    "skipping": 1 + STAYS,
+    "skipping-tables": 1 + STAYS,
+    "moving": 1 + MOVES,
+    "moving-tables": 1 + MOVES,
+    "following-tables": WAYS,
+}
+"""Codings with skipped blocks, and what may become of a block in each: see `StreamHeader.ways`."""
 PREDICTED_CODINGS = frozenset[Coding](("adaptive", *SKIP_CODINGS))
 """Codings that a keyframe cannot have: it has no frame before it to learn from, or to repeat."""
 
@@ -116,7 +133,7 @@ def _coding(flags: int, header: StreamHeader, offset: int) -> Coding:
 
 def _may_occur(coding: Coding, header: StreamHeader) -> bool:
     if coding in SKIP_CODINGS:
-        return header.skipping and (coding in _MOVING) == header.moving
+        return header.skipping and SKIP_CODINGS[coding] == header.ways
     return coding == "fixed" or header.adaptive
 
 

@@ -11,15 +11,14 @@ import numpy.typing as npt
 from cbvc_jax.bitstream import rans
 from cbvc_jax.bitstream.skipping import Skip
 from cbvc_jax.errors import BitstreamError
-from cbvc_jax.geometry import GROUPS
+from cbvc_jax.geometry import FOLLOWS, GROUPS, LEADERS
 
 _LEFT_SIZE = 16
 """Largest codebook with the index on the left as a context."""
 _PREVIOUS_SIZE = 64
 """Largest codebook with the previous frame's index as a context."""
 _HITS_INITIAL = np.array([[15, 1]] * GROUPS, np.int64)
-_SKIPS_INITIAL = np.array([[3, 1]] * GROUPS, np.int64)
-_MOVES_INITIAL = np.array([[2, 1, 1]] * GROUPS, np.int64)
+_WAYS_INITIAL = {len(counts): np.array([counts] * GROUPS, np.int64) for counts in ((3, 1), (2, 1, 1), (2, 1, 1, 1))}
 _LEAST_WEIGHT = 32
 _PRECISION = 30
 _AGE_SHIFT = 4
@@ -48,8 +47,8 @@ class FrameChances(NamedTuple):
 
     Attributes:
       stages: indices of each stage.
-      blocks: [rows, columns, 3], that a block of 16x16 pixels is coded, stays, or moves; without the last one where it
-        may not move. None where none is skipped.
+      blocks: [rows, columns, ways], what becomes of a block of 16x16 pixels, as far as it may. None where none is
+        skipped.
     """
 
     stages: list[Chances]
@@ -134,32 +133,47 @@ class StageModel:
 
 
 class SkipModel:
-    """What becomes of each block, in the context of the frame before and of the block on the left.
+    """What becomes of each block, in the context of the frame before and of the block on the left; then, of those that
+    follow one displacement, which one, in the context of the frame before.
 
     Args:
-      moving: whether blocks may move: three symbols in place of two.
+      ways: what may become of one, in all.
     """
 
-    def __init__(self, moving: bool) -> None:
-        self._initial = _MOVES_INITIAL if moving else _SKIPS_INITIAL
+    def __init__(self, ways: int) -> None:
+        self._initial = _WAYS_INITIAL[min(ways, 1 + FOLLOWS)]
         self._counts = _Counts(self._initial.shape[1], 3)
+        self._leaders = _Counts(LEADERS, 2) if ways > FOLLOWS else None
         self._previous: Integers | None = None
 
-    def encode(self, skip: Skip) -> tuple[Integers, Integers]:
-        """(cumulative frequencies below, frequencies) of the symbols that are `skip` [rows, columns]."""
-        places = places_of((1, *skip.shape), None)
-        return self._counts.encode(skip.reshape(-1).astype(np.int64), places, self._previous, self._initial)
+    def encode(self, skip: Skip) -> tuple[Integers, ...]:
+        """(cumulative frequencies below, frequencies) of the symbols that say `skip` [rows, columns]."""
+        ways, places = skip[None].astype(np.int64), places_of((1, *skip.shape), None)
+        passes = [self._counts.encode(_flat_ways(ways), places, _flat_ways(self._previous), self._initial)]
+        if self._leaders is not None:
+            following = _following(skip)
+            passes.append(self._leaders.encode(following.take(ways) - FOLLOWS, following, self._led(following), None))
+        return tuple(np.concatenate(parts) for parts in zip(*passes, strict=True))
 
     def decode(self, decoder: rans.Decoder, shape: tuple[int, int]) -> Skip:
         """The blocks [rows, columns] of the given shape."""
         places = places_of((1, *shape), None)
-        return self._counts.decode(decoder, places, self._previous, self._initial).astype(np.uint8).reshape(shape)
+        skip = self._counts.decode(decoder, places, _flat_ways(self._previous), self._initial).reshape(1, *shape)
+        if self._leaders is not None:
+            following = _following(skip[0])
+            leaders = self._leaders.decode(decoder, following, self._led(following), None)
+            following.put(skip, FOLLOWS + leaders)
+        return skip[0].astype(np.uint8)
 
     def chances(self, shape: tuple[int, int]) -> Integers:
-        """How likely each symbol is in the next frame, out of 2**16, [rows, columns, symbols]. The previous frame's
-        stands in for the one on the left."""
-        places = places_of((1, *shape), None)
-        found = self._counts.frequencies(places, self._previous, self._previous, self._initial)
+        """How likely each way is in the next frame, out of 2**16, [rows, columns, ways]. The previous frame's stands in
+        for the one on the left."""
+        places, previous = places_of((1, *shape), None), _flat_ways(self._previous)
+        found = self._counts.frequencies(places, previous, previous, self._initial)
+        if self._leaders is not None:
+            leaders = self._leaders.frequencies(places, self._led(places), None, None)
+            of_leaders = (found[:, FOLLOWS:] * leaders) >> rans.SCALE_BITS
+            found = np.concatenate([found[:, :FOLLOWS], np.maximum(of_leaders, 1)], axis=1)
         return found.reshape(*shape, -1)
 
     def update(self, skip: Skip | None) -> None:
@@ -167,9 +181,32 @@ class SkipModel:
         if skip is None:
             self._previous = None
             return
-        symbols = skip.reshape(-1).astype(np.int64)
-        self._counts.update(symbols, places_of((1, *skip.shape), None), self._previous)
-        self._previous = symbols
+        ways, places = skip[None].astype(np.int64), places_of((1, *skip.shape), None)
+        self._counts.update(_flat_ways(ways), places, _flat_ways(self._previous))
+        if self._leaders is not None:
+            following = _following(skip)
+            self._leaders.update(following.take(ways) - FOLLOWS, following, self._led(following))
+        self._previous = ways
+
+    def _led(self, places: Places) -> Integers | None:
+        """Which displacement each of the blocks followed in the frame before; LEADERS: none."""
+        if self._previous is None:
+            return None
+        return places.take(np.where(self._previous < FOLLOWS, LEADERS, self._previous - FOLLOWS))
+
+
+@overload
+def _flat_ways(ways: Integers) -> Integers: ...
+@overload
+def _flat_ways(ways: None) -> None: ...
+def _flat_ways(ways: Integers | None) -> Integers | None:
+    """What becomes of blocks, flat, which displacement one follows left aside; None of None."""
+    return None if ways is None else np.minimum(ways, FOLLOWS).reshape(-1)
+
+
+def _following(skip: Integers | Skip) -> Places:
+    """The blocks [rows, columns] that follow one displacement."""
+    return places_of((1, *skip.shape), skip[None] >= FOLLOWS)
 
 
 class Places:

@@ -14,11 +14,11 @@ from cbvc_jax.bitstream.errors import TruncatedError, UnsupportedError
 from cbvc_jax.bitstream.packing import PayloadLayout
 from cbvc_jax.bitstream.source import ByteSource
 from cbvc_jax.errors import BitstreamError, UsageError
-from cbvc_jax.geometry import MAX_SIDE, STAGE_STRIDES
+from cbvc_jax.geometry import MAX_SIDE, MOVES, STAGE_STRIDES, STAYS, WAYS
 from cbvc_jax.presets import KEYFRAME
 
 MAGIC = b"\x89CBV"
-VERSION = (1, 3)
+VERSION = (1, 4)
 """(major, minor): a reader refuses another major version and reads any minor one."""
 FIXED_VERSION = (1, 0)
 """The version of a stream whose records are all of fixed length: every reader of the major version reads it."""
@@ -26,6 +26,8 @@ ADAPTIVE_VERSION = (1, 1)
 """The version of a stream none of whose records has skipped blocks."""
 SKIPPING_VERSION = (1, 2)
 """The version of a stream whose skipped blocks all stay as they were."""
+MOVING_VERSION = (1, 3)
+"""The version of a stream whose blocks may move, but follow no displacement alone."""
 
 StreamCoding = Literal["fixed", "adaptive", "skipping"]
 STREAM_CODINGS: dict[StreamCoding, tuple[int, int]] = {
@@ -35,7 +37,7 @@ STREAM_CODINGS: dict[StreamCoding, tuple[int, int]] = {
 }
 """What a writer does with indices, and the least version of the stream that comes of it: fixed length always; a coding
 that learns from the frames before, wherever it makes a record smaller; and that with blocks that stay as they were.
-Where blocks may move as well, it is `VERSION`."""
+Where blocks may move as well, it is `MOVING_VERSION`, and `VERSION` where the model has initial tables."""
 
 ColorMatrix = Literal["bt601", "bt709", "bt2020", "rgb"]
 ColorRange = Literal["limited", "full"]
@@ -79,7 +81,7 @@ class StreamHeader:
       predicted_sizes: (rate name, codebook sizes) for each rate of predicted frames, 1 .. 8 of them.
       extensions: (id, value) of optional fields, 0 <= id < 65536; unknown ones are for others to read.
       version: (major, minor) of the format; from 1.1 on, records may be coded adaptively, from 1.2 on skip blocks,
-        from 1.3 on blocks that move, too.
+        from 1.3 on blocks that move, too, and from 1.4 on blocks that follow one displacement.
     """
 
     model_sha256: bytes
@@ -114,9 +116,10 @@ class StreamHeader:
         return self.version > ADAPTIVE_VERSION
 
     @property
-    def moving(self) -> bool:
-        """Whether skipped blocks may move."""
-        return self.version > SKIPPING_VERSION
+    def ways(self) -> int:
+        """What may become of a block in a record that skips some: the first so many of `cbvc_jax.geometry`'s."""
+        later = (1 + STAYS, SKIPPING_VERSION), (1 + MOVES, MOVING_VERSION)
+        return next((ways for ways, version in later if self.version <= version), WAYS)
 
     def layouts(self) -> dict[str, PayloadLayout]:
         """Payload layout of keyframes (under "key") and of predicted frames by rate name."""

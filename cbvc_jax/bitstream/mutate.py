@@ -19,6 +19,7 @@ from cbvc_jax.bitstream.header import (
     COLOR_MATRICES,
     COLOR_RANGES,
     FIXED_VERSION,
+    MOVING_VERSION,
     SKIPPING_VERSION,
     VERSION,
     StreamHeader,
@@ -64,7 +65,8 @@ def random_stream(rng: random.Random, *, tables: bool = False) -> bytes:
                 kept = rng.choice((0, 3, 15))
                 indices = tuple(np.where(i % 16 < kept, old, i) for i, old in zip(indices, before[1], strict=True))
             skip = None
-            if header.skipping and not key and header.layouts()[rate].can_be_coded and rng.random() < 0.7:
+            chances = writer.chances(rate)
+            if chances is not None and chances.blocks is not None and rng.random() < 0.7:
                 skip = random_skip(rng, header)
                 indices = fill_skipped(indices, skip, before[1] if before[0] == rate else None)
             writer.write("key" if key else "predicted", rate, timestamp, indices, skip)
@@ -97,7 +99,7 @@ def random_header(rng: random.Random) -> StreamHeader:
         gop=rng.choice((1, 2, 3, 32)),
         key_sizes=_random_sizes(rng),
         predicted_sizes=tuple((f"rate{i}", _random_sizes(rng)) for i in range(rates)),
-        version=rng.choice((FIXED_VERSION, ADAPTIVE_VERSION, SKIPPING_VERSION, VERSION, VERSION)),
+        version=rng.choice((FIXED_VERSION, ADAPTIVE_VERSION, SKIPPING_VERSION, MOVING_VERSION, VERSION, VERSION)),
         extensions=tuple((rng.randrange(1 << 16), rng.randbytes(rng.randrange(9))) for _ in range(rng.randrange(3))),
     )
 
@@ -115,8 +117,9 @@ def random_skip(rng: random.Random, header: StreamHeader) -> np.ndarray:
     draw = np.random.default_rng(rng.getrandbits(32))
     grid = stage_grids(header.height, header.width)[0]
     skipped = draw.random(grid) < rng.choice((0.0, 0.3, 0.9, 1.0))
-    moves = draw.random(grid) < (rng.choice((0.0, 0.5, 1.0)) if header.moving else 0.0)
-    return np.where(skipped, np.where(moves, MOVES, STAYS), CODED).astype(np.uint8)
+    moves = draw.random(grid) < (rng.choice((0.0, 0.5, 1.0)) if header.ways > MOVES else 0.0)
+    ways = draw.integers(MOVES, header.ways, grid) if header.ways > MOVES else STAYS
+    return np.where(skipped, np.where(moves, ways, STAYS), CODED).astype(np.uint8)
 
 
 def _random_sizes(rng: random.Random) -> tuple[int, ...]:

@@ -115,7 +115,7 @@ class StreamReader:
         self.complete = False
         self._conceal = conceal
         self._layouts = self.header.layouts()
-        self._coder = AdaptiveCoder(self._layouts, None, self.header.moving) if self.header.adaptive else None
+        self._coder = AdaptiveCoder(self._layouts, None, self.header.ways) if self.header.adaptive else None
         self._start = Progress.start(self.header, header_crc)
         self._progress = self._start
         self._done = False
@@ -134,7 +134,7 @@ class StreamReader:
         if self._progress is not self._start:
             raise UsageError("initial tables are given before the first frame is read")
         if self._coder is not None and tables is not None:
-            self._coder = AdaptiveCoder(self._layouts, tables, self.header.moving)
+            self._coder = AdaptiveCoder(self._layouts, tables, self.header.ways)
 
     @property
     def offset(self) -> int:

@@ -11,14 +11,14 @@ from cbvc_jax.bitstream.packing import IndexMaps
 from cbvc_jax.geometry import CODED, POINTING_GROUP, POINTING_STAGE, STAYS
 
 Skip = npt.NDArray[np.uint8]
-"""[rows, columns] of the first stage's grid: CODED, STAYS or MOVES of `cbvc_jax.geometry`."""
+"""[rows, columns] of the first stage's grid: what becomes of each block, as `cbvc_jax.geometry` has it."""
 Sent = npt.NDArray[np.bool_]
 """[groups, rows, columns] of a stage: True where an index is sent."""
 
 
 def sent_places(skip: Skip, shapes: Sequence[tuple[int, int, int]]) -> list[Sent]:
     """Where indices are sent, at each stage of `shapes` [groups, rows, columns]: wherever one of the blocks that an
-    index covers is coded; displacements also where one moves."""
+    index covers is coded; displacements also where one moves or follows one."""
     sent = []
     coded, displaced = skip == CODED, skip != STAYS
     for stage, shape in enumerate(shapes):

@@ -13,7 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cbvc_jax.bitstream.adaptive import AdaptiveCoder
-from cbvc_jax.bitstream.framing import Coding, Progress, RecordHead, coded_head, end_head, key_head, predicted_head
+from cbvc_jax.bitstream.framing import (
+    SKIP_CODINGS,
+    TABLE_CODINGS,
+    Coding,
+    Progress,
+    RecordHead,
+    coded_head,
+    end_head,
+    key_head,
+    predicted_head,
+)
 from cbvc_jax.bitstream.frequencies import FrameChances
 from cbvc_jax.bitstream.header import StreamHeader
 from cbvc_jax.bitstream.packing import IndexMaps
@@ -21,14 +31,7 @@ from cbvc_jax.bitstream.skipping import Skip, fill_skipped
 from cbvc_jax.bitstream.source import VARINT_LIMIT
 from cbvc_jax.bitstream.tables import IndexTables
 from cbvc_jax.errors import BitstreamError, UsageError
-from cbvc_jax.geometry import MOVES, STAYS
 from cbvc_jax.presets import KEYFRAME
-
-_CODINGS: dict[bool, tuple[Coding, Coding, Coding]] = {
-    False: ("adaptive", "skipping", "moving"),
-    True: ("adaptive-tables", "skipping-tables", "moving-tables"),
-}
-"""By whether the model's tables are used: of records without skipped blocks, with some that stay, and that may move."""
 
 
 class StreamWriter:
@@ -53,7 +56,7 @@ class StreamWriter:
         self.size_bytes = 0
         self._file = file
         self._layouts = header.layouts()
-        self._coder = AdaptiveCoder(self._layouts, tables, header.moving) if header.adaptive else None
+        self._coder = AdaptiveCoder(self._layouts, tables, header.ways) if header.adaptive else None
         self._finished = False
         packed = header.pack()
         self._progress = Progress.start(header, zlib.crc32(packed[:-4]))
@@ -68,7 +71,7 @@ class StreamWriter:
         coder = self._coder_of(rate)
         if coder is None:
             return None
-        can_skip = rate != KEYFRAME and self.header.skipping
+        can_skip = rate != KEYFRAME and bool(self._skip_codings(coder))
         stages = coder.chances(rate, tables=coder.has_tables)
         return FrameChances(stages, coder.skip_chances(rate) if can_skip else None)
 
@@ -87,9 +90,9 @@ class StreamWriter:
           rate: "key" for a keyframe, one of the header's rates for a predicted frame.
           timestamp: in ticks of the header's time base, 0 .. 2**63 - 1, more than that of the frame before.
           indices: one integer array [groups=2, rows, columns] a stage, of the frame's stage grids.
-          skip: uint8 or bool [rows, columns] of the first stage's grid, CODED, STAYS or MOVES of `cbvc_jax.geometry`
-            for each block of a predicted frame; indices that are not sent then are as `fill_skipped` has them. None:
-            all are coded.
+          skip: uint8 or bool [rows, columns] of the first stage's grid, what becomes of each block of a predicted
+            frame, as `cbvc_jax.geometry` has it, below the header's `ways`; indices that are not sent then are as
+            `fill_skipped` has them. None: all are coded.
 
         Raises:
           UsageError: an argument does not fit the header or the frames before. Nothing was written.
@@ -150,6 +153,18 @@ class StreamWriter:
             return None
         return coder
 
+    def _plain_codings(self, coder: AdaptiveCoder, rate: str) -> list[Coding]:
+        """Codings of a record without skipped blocks, but for fixed length."""
+        codings: list[Coding] = [] if rate == KEYFRAME else ["adaptive"]
+        return [*codings, "adaptive-tables"] if coder.has_tables else codings
+
+    def _skip_codings(self, coder: AdaptiveCoder) -> list[Coding]:
+        """Codings of a record with skipped blocks; none where there can be none."""
+        if not self.header.skipping:
+            return []
+        fitting: list[Coding] = [coding for coding, ways in SKIP_CODINGS.items() if ways == self.header.ways]
+        return [coding for coding in fitting if coder.has_tables or coding not in TABLE_CODINGS]
+
     def _checked_skip(self, rate: str, maps: IndexMaps, skip: np.ndarray) -> Skip | None:
         """What becomes of the blocks; None if all are coded."""
         if skip.dtype not in (np.bool_, np.uint8) or skip.shape != maps[0].shape[1:]:
@@ -158,10 +173,13 @@ class StreamWriter:
         skip = skip.astype(np.uint8)
         if not skip.any():
             return None
-        if skip.max() > (MOVES if self.header.moving else STAYS):
-            raise UsageError("a block is coded, stays, or moves, which it may from version 1.3 on: 0, 1 or 2")
-        if rate == KEYFRAME or self._coder is None or not self.header.skipping or self._coder_of(rate) is None:
+        if skip.max() >= self.header.ways:
+            ways, version = self.header.ways, ".".join(map(str, self.header.version))
+            raise UsageError(f"what becomes of a block is below {ways} in version {version}, not {skip.max()}")
+        if rate == KEYFRAME or self._coder is None or self._coder_of(rate) is None:
             raise UsageError("blocks are skipped in predicted frames of a stream with skipping index coding only")
+        if not self._skip_codings(self._coder):
+            raise UsageError("blocks are skipped from version 1.2 on, and from 1.4 on with initial tables only")
         filled = fill_skipped(maps, skip, self._coder.reference(rate))
         if not all(np.array_equal(a, b) for a, b in zip(maps, filled, strict=True)):
             raise UsageError("an index of a skipped block is not the one that a reader will have there")
@@ -171,14 +189,12 @@ class StreamWriter:
         """(coding, head, payload) of the smallest record."""
         coder = self._coder_of(rate)
         records: list[tuple[Coding, bytes, bytes]] = []
-        way = 0 if skip is None else 1 + self.header.moving
         if skip is None or coder is None:
             records.append(("fixed", head, self._layouts[rate].pack(maps)))
         if coder is not None:
             # Frequencies move on alike in all codings, so that each record may begin with tables or without.
-            for tables in (False, True)[rate == KEYFRAME : 1 + coder.has_tables]:
-                payload = coder.encode(rate, maps, tables=tables, skip=skip)
-                coding = _CODINGS[tables][way]
+            for coding in self._plain_codings(coder, rate) if skip is None else self._skip_codings(coder):
+                payload = coder.encode(rate, maps, tables=coding in TABLE_CODINGS, skip=skip)
                 records.append((coding, coded_head(head, coding, len(payload)), payload))
         return min(records, key=lambda record: len(record[1]) + len(record[2]))
 

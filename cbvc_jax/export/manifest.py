@@ -12,7 +12,7 @@ from cbvc_jax.bitstream import CheckedTables, IndexTables, StreamHeader, check_t
 from cbvc_jax.errors import ModelError, UsageError
 
 MANIFEST_FILE = "manifest.json"
-VERSION = 3
+VERSION = 4
 INDEX_NAMES = ("i1", "i2", "i3")
 REFERENCE_NAMES = ("y_ref", "skip")
 """What a step's arguments are called, in this order; keyframes have the indices only."""

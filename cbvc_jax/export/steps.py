@@ -4,8 +4,8 @@
     predicted frame  (i1, i2, i3, y_ref, skip)  -> (x_hat, y_hat)
 
 Shapes, for a padded frame of 64 a x 64 b pixels: i1 int32 [1, 4a, 4b, 2], i2 [1, 2a, 2b, 2], i3 [1, a, b, 2], y_ref and
-y_hat float32 [1, 8a, 8b, c], skip int32 [1, 4a, 4b], CODED, STAYS or MOVES of `cbvc_jax.geometry`, x_hat float32
-[1, 64a, 64b, 3] in 8-bit levels, neither rounded nor clipped.
+y_hat float32 [1, 8a, 8b, c], skip int32 [1, 4a, 4b], what becomes of blocks as `cbvc_jax.geometry` has it, x_hat
+float32 [1, 64a, 64b, 3] in 8-bit levels, neither rounded nor clipped.
 """
 
 from __future__ import annotations

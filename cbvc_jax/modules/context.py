@@ -16,13 +16,13 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import LATENT_STRIDE
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import ResidualBlock, pixel_shuffle, pixel_unshuffle
 from cbvc_jax.modules.compact import SMALL_INIT, CompactBlock, CompactStack, Detail, LappedOutput, Pointwise
-from cbvc_jax.modules.displacement import POINTER_SCALE, Interpolation, displace
+from cbvc_jax.modules.displacement import POINTER_SCALE, Interpolation, displace, follow
 from cbvc_jax.modules.motion_estimation import Wanted, find_displacements
 from cbvc_jax.presets import Preset
 
@@ -90,8 +90,14 @@ class Displacement(nn.Module):
     ) -> Float[Array, "b h w c"]:
         """y_ref with each block of 32x32 pixels from where its codeword points."""
         picture = pixel_shuffle(y_ref, LATENT_STRIDE)
-        where = jax.lax.slice_in_dim(pointers, 0, 2, axis=-1).squeeze(-2) / POINTER_SCALE
-        return pixel_unshuffle(displace(picture, where, self.interpolation), LATENT_STRIDE)
+        return pixel_unshuffle(displace(picture, _pixels(pointers), self.interpolation), LATENT_STRIDE)
+
+    def follow(
+        self, y_ref: Float[Array, "b h w c"], pointers: Float[Array, "b h4 w4 1 d"], leader: Int[Array, "b h2 w2"]
+    ) -> Float[Array, "b h w c"]:
+        """y_ref with each block of 16x16 pixels from where one codeword alone points."""
+        picture = pixel_shuffle(y_ref, LATENT_STRIDE)
+        return pixel_unshuffle(follow(picture, _pixels(pointers), leader, self.interpolation), LATENT_STRIDE)
 
     def find(self, y: Float[Array, "b h w c"], y_ref: Float[Array, "b h w c"]) -> Wanted:
         """What displacements should be, for an encoder. No gradient passes through."""
@@ -102,6 +108,11 @@ class Displacement(nn.Module):
         """What the codewords of displacements should be."""
         nothing = [(0, 0)] * 3 + [(0, self.codeword_dim - 2)]
         return jnp.pad(POINTER_SCALE * wanted.displacement, nothing)[..., None, :]
+
+
+def _pixels(pointers: Float[Array, "b h w 1 d"]) -> Float[Array, "b h w 2"]:
+    """Displacements, (down, right), that codewords say."""
+    return jax.lax.slice_in_dim(pointers, 0, 2, axis=-1).squeeze(-2) / POINTER_SCALE
 
 
 class ResidualEncoder(nn.Module):

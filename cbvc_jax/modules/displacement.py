@@ -78,38 +78,94 @@ def _fetched(picture: Array, displacement: Array, interpolation: Interpolation) 
     y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
     places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
     patches = jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
-    patches = _between_lines(patches, down, SHARES[:, None, None], interpolation, axis=3)
-    patches = _between_lines(patches, right, SHARES[:, None], interpolation, axis=4)
+    patches = _between_lines(patches, down, interpolation, axis=3) * SHARES[:, None, None]
+    patches = _between_lines(patches, right, interpolation, axis=4) * SHARES[:, None]
     blocks = _overlapped(_overlapped(patches, rows, 1, 3), columns, 2, 4)
     return blocks.reshape(b * rows, columns, SIDE, SIDE * c).swapaxes(1, 2).reshape(b, height, width, c)
 
 
-def _fetched_lines(displacement: Float[Array, "b h w"], axis: int, size: int, margin: int) -> Int[Array, "b h w n"]:
-    """Rows or columns that each block fetches; one more than it shows, since these may lie between, and the margin."""
+def follow(
+    picture: Float[Array, "b 32*h 32*w c"],
+    displacement: Float[Array, "b h w 2"],
+    leader: Int[Array, "b 2*h 2*w"],
+    interpolation: Interpolation = "linear",
+) -> Float[Array, "b 32*h 32*w c"]:
+    """Each quarter of a block, 16x16 pixels, from where one displacement points, not overlapped with others.
+
+    Args:
+      picture, displacement, interpolation: as of `displace`.
+      leader: below `LEADERS` of `cbvc_jax.geometry`, which displacement: the block's own, of the block above or below,
+        of the one beside, of the one across; of those that touch the quarter. At the edges of the picture, its own.
+    """
+    b, height, width, c = picture.shape
+    margin = MARGIN[interpolation]
+    where = _of_leaders(displacement, leader)
+    down, right = (jax.lax.index_in_dim(where, axis, axis=-1, keepdims=False) for axis in range(2))
+    lines = QUADRANT, QUADRANT, 0
+    y, x = _fetched_lines(down, 1, height, margin, *lines), _fetched_lines(right, 2, width, margin, *lines)
+    y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
+    places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
+    patches = jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
+    patches = _between_lines(patches, down, interpolation, axis=3)
+    patches = _between_lines(patches, right, interpolation, axis=4)
+    rows, columns = height // QUADRANT, width // QUADRANT
+    quarters = patches.reshape(b * rows, columns, QUADRANT, QUADRANT * c)
+    return quarters.swapaxes(1, 2).reshape(b, height, width, c)
+
+
+def _of_leaders(displacement: Float[Array, "b h w 2"], leader: Int[Array, "b 2*h 2*w"]) -> Float[Array, "b 2*h 2*w 2"]:
+    """The displacement that each quarter follows."""
+    b, h, w, _ = displacement.shape
+    chosen = leader.reshape(b, h, 2, w, 2)
+    lines = []
+    for i in range(2):
+        quarters = []
+        for j in range(2):
+            asked = _of_neighbours(displacement, i, j)
+            of_quarter = chosen[:, :, i, :, j][..., None]
+            where = asked[..., 0, :]
+            for k in range(1, NEIGHBOURS):
+                where = jnp.where(of_quarter == k, asked[..., k, :], where)
+            quarters.append(where)
+        lines.append(jnp.stack(quarters, axis=3))
+    return jnp.stack(lines, axis=2).reshape(b, 2 * h, 2 * w, 2)
+
+
+def _fetched_lines(
+    displacement: Float[Array, "b h w"],
+    axis: int,
+    size: int,
+    margin: int,
+    side: int = SIDE,
+    shown: int = PATCH,
+    before: int = SIDE + QUADRANT,
+) -> Int[Array, "b h w n"]:
+    """Rows or columns that each block fetches; one more than it shows, since these may lie between, and the margin.
+
+    Blocks have `side` lines and show as many as `shown`; the first of the first one is so many `before` the picture.
+    """
     # Ranges of symbolic sizes, which exports have, are beyond a converter; this is not.
     block = jax.lax.broadcasted_iota(jnp.int32, displacement.shape, axis)
-    first = jnp.floor(displacement).astype(jnp.int32) + SIDE * block - (SIDE + QUADRANT)
-    lines = np.arange(-margin, PATCH + 1 + margin, dtype=np.int32)
+    first = jnp.floor(displacement).astype(jnp.int32) + side * block - before
+    lines = np.arange(-margin, shown + 1 + margin, dtype=np.int32)
     return jnp.clip(jnp.expand_dims(first, 3) + lines, 0, size - 1)
 
 
 def _between_lines(
-    patches: Array,
-    displacement: Float[Array, "b h w"],
-    share: Float[np.ndarray, "64 ..."],
-    interpolation: Interpolation,
-    axis: int,
+    patches: Array, displacement: Float[Array, "b h w"], interpolation: Interpolation, axis: int
 ) -> Array:
-    """Lines between each line and the next one, where their displacement is no whole number, by their shares."""
+    """Lines between each line and the next one, where their displacement is no whole number."""
     part = jnp.expand_dims(displacement - jnp.floor(displacement), (3, 4, 5))
-    lines = [jax.lax.slice_in_dim(patches, i, PATCH + i, axis=axis) for i in range(2 + 2 * MARGIN[interpolation])]
+    weighed = 2 + 2 * MARGIN[interpolation]
+    shown = patches.shape[axis] - weighed + 1
+    lines = [jax.lax.slice_in_dim(patches, i, shown + i, axis=axis) for i in range(weighed)]
     # `_weight_at` written out: it compares, which with so many axes is beyond a converter.
     if interpolation == "linear":
         weights = [1.0 - part, part]
     else:
         weights = [_far(1.0 + part), _near(part), _near(1.0 - part), _far(2.0 - part)]
     terms = [weight * line for weight, line in zip(weights, lines, strict=True)]
-    return sum(terms[1:], terms[0]) * share
+    return sum(terms[1:], terms[0])
 
 
 def _near(distance: Array) -> Array:

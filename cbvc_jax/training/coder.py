@@ -92,7 +92,7 @@ class FrameCoder:
         codewords = rounded([c.codewords for c in codes], self.dtype)
         if skip is None or y_ref is None:
             return self._apply("restore", codewords, y_ref, kind).astype(jnp.float32)
-        return self._apply("restore_skipping", codewords, y_ref, kind, skip).astype(jnp.float32)
+        return self._apply("restore_skipping", codewords, y_ref, kind, skip, False).astype(jnp.float32)
 
     def _apply(self, method: str, *args: Any) -> Any:
         return self.model.apply(self.variables, *args, method=method)

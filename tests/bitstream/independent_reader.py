@@ -197,27 +197,28 @@ class Reader:
         coding = self._coding(flags >> 4 & 7)
         if flags & 0x8F:
             raise Damaged("reserved flag")
-        if coding in (1, 3, 4, 5, 6):
+        if coding in (1, 3, 4, 5, 6, 7):
             raise Damaged("a coding of predicted frames in a keyframe")
         return "key", "key", self.key_sizes, self._varint(), self._varint(), coding
 
     def _coding(self, number: int) -> int:
-        if number not in ((0,), (0, 1, 2), (0, 1, 2, 3, 4), (0, 1, 2, 5, 6))[min(self.minor, 3)]:
+        if number not in ((0,), (0, 1, 2), (0, 1, 2, 3, 4), (0, 1, 2, 5, 6), (0, 1, 2, 7))[min(self.minor, 4)]:
             raise Later
         return number
 
 
 class Indices:
-    """What is remembered from frame to frame: sections 8.3, 8.4, 8.6 and 8.7."""
+    """What is remembered from frame to frame: sections 8.3, 8.4 and 8.6 to 8.8."""
 
     def __init__(self, reader: Reader):
         self.reader = reader
-        self.ways = 3 if reader.minor >= 3 else 2
+        self.ways = 2 + min(reader.minor - 2, 2) if reader.minor >= 2 else 2
         self._forget()
 
     def _forget(self) -> None:
         self.models, self.reference = {}, ("", [])
         self.skips, self.skips_before = Model(self.ways, 3), None
+        self.leaders, self.leaders_before = Model(4, 2), None
 
     def take(self, kind: str, rate: str, sizes: list[int], coding: int, payload: bytes):
         """(flat indices of each stage, flat skips or None) of the next frame."""
@@ -229,19 +230,19 @@ class Indices:
             self.models[rate] = [Stage(*grid, s, k) for s, k in zip((16, 32, 64), sizes, strict=True)]
         models = self.models[rate]
         before = self.reference[1] if self.reference[0] == rate else [None] * 3
-        skips, sent = None, [None] * 3
+        skips, leaders, sent = None, None, [None] * 3
         if coding == 0:
             stages, sound = reader.fixed(sizes, payload)
             if not sound:
                 raise Damaged("payload")
         else:
-            if coding in (2, 4, 6) and reader.tables is None:
+            if coding in (2, 4, 6, 7) and reader.tables is None:
                 raise Later
             coder = Coder(payload)
             if coding >= 3:
-                skips = self._read_skips(coder)
+                skips, leaders = self._read_blocks(coder, coding)
                 sent = [self._sent(skips, s) for s in (1, 2, 3)]
-            initial = reader.tables[rate] if coding in (2, 4, 6) else [None] * 3
+            initial = reader.tables[rate] if coding in (2, 4, 6, 7) else [None] * 3
             parts = zip(models, before, initial, sent, strict=True)
             stages = [m.decode(coder, r, t, q) for m, r, t, q in parts]
             if coder.x != 2**23 or coder.position != len(payload):
@@ -251,10 +252,23 @@ class Indices:
                 for model, stage, ref, q in zip(models, stages, before, sent, strict=True):
                     model.count(stage, ref, q)
             self.reference = rate, stages
-            if skips is not None:
-                self.skips.count(self._skip_contexts(skips), skips)
-            self.skips_before = skips
+            self._count_blocks(skips, leaders)
+        if leaders is not None:
+            skips = [way + leader % 4 for way, leader in zip(skips, leaders, strict=True)]
         return stages, skips
+
+    def _read_blocks(self, coder: Coder, coding: int):
+        """(flat symbols of blocks, flat leaders or None)."""
+        skips = self._read_skips(coder)
+        return skips, self._read_leaders(coder, skips) if coding == 7 else None
+
+    def _count_blocks(self, skips, leaders) -> None:
+        if skips is not None:
+            self.skips.count(self._skip_contexts(skips), skips)
+        if leaders is not None:
+            following = [i for i, way in enumerate(skips) if way == 3]
+            self.leaders.count([self._leader_context(i) for i in following], [leaders[i] for i in following])
+        self.skips_before, self.leaders_before = skips, leaders
 
     def _skip_contexts(self, skips: list[int]) -> list[tuple[int, ...]]:
         """Of the symbols up to the one after `skips`."""
@@ -269,9 +283,21 @@ class Indices:
         skips = []
         for _ in range(-(-self.reader.height // 16) * -(-self.reader.width // 16)):
             skips.append(
-                coder.symbol(self.skips.table(self._skip_contexts(skips)[-1], [3, 1] if self.ways == 2 else [2, 1, 1]))
+                coder.symbol(
+                    self.skips.table(self._skip_contexts(skips)[-1], ([3, 1], [2, 1, 1], [2, 1, 1, 1])[self.ways - 2])
+                )
             )
         return skips
+
+    def _read_leaders(self, coder: Coder, skips: list[int]) -> list[int]:
+        """For each flat place; 4 where the block follows none."""
+        return [
+            coder.symbol(self.leaders.table(self._leader_context(i), [1] * 4)) if way == 3 else 4
+            for i, way in enumerate(skips)
+        ]
+
+    def _leader_context(self, i: int) -> tuple[int, int]:
+        return (0, 4 if self.leaders_before is None else self.leaders_before[i])
 
     def _sent(self, skips: list[int], stage: int) -> list[bool]:
         """For each flat place of both groups."""
@@ -286,7 +312,7 @@ class Indices:
                     for i in range(side * x, min(columns, side * (x + 1)))
                 ]
                 out.append(0 in covered)
-                moving.append(0 in covered or 2 in covered)
+                moving.append(any(way != 1 for way in covered))
         return (moving if stage == 2 else out) + out
 
 

@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,13 +29,13 @@ from .streams import valid_streams
 FORMAT = Path(cbvc_jax.bitstream.__file__).with_name("FORMAT.md").read_text()
 
 
-def read_here(data, *, tables=False):
-    """(frames as plain values, how it ended) with the package's reader."""
+def read_here(data, *, tables=None):
+    """(frames as plain values, how it ended) with the package's reader; `tables`: falling ones if True."""
     frames = []
     try:
         reader = StreamReader(DripFile(data, 1000))
         if tables:
-            reader.use_tables(falling_tables(reader.header))
+            reader.use_tables(falling_tables(reader.header) if tables is True else tables)
         for f in reader:
             skip = None if f.skip is None else f.skip.ravel().astype(int).tolist()
             frames.append((f.kind, f.rate, f.number, f.timestamp, [maps.ravel().tolist() for maps in f.indices], skip))
@@ -47,12 +48,14 @@ def read_here(data, *, tables=False):
     return frames, "complete"
 
 
-def read_there(data, *, tables=False):
+def read_there(data, *, tables=None):
     """The same with the independent reader."""
     frames = []
     try:
         reader = independent_reader.Reader(data)
-        if tables:
+        if isinstance(tables, dict):
+            reader.tables = {rate: [[t.tolist() for t in stage] for stage in kind] for rate, kind in tables.items()}
+        elif tables:
             sizes = {"key": reader.key_sizes, **dict(reader.rates)}
             reader.tables = {
                 r: [[[1 + 60000 // i for i in range(1, k + 1)]] * 2 for k in ks] for r, ks in sizes.items()
@@ -124,10 +127,11 @@ def examples():
     return [bytes.fromhex("".join(re.findall(r"```hex\n(.*?)```", text, re.DOTALL))) for text in sections]
 
 
-def written_again(data: bytes) -> bytes:
+def written_again(data: bytes, tables=None) -> bytes:
     """What the writer makes of what a stream says."""
     reader, again = StreamReader(io.BytesIO(data)), io.BytesIO()
-    with StreamWriter(again, reader.header) as writer:
+    reader.use_tables(tables)
+    with StreamWriter(again, reader.header, tables) as writer:
         for f in reader:
             writer.write(f.kind, f.rate, f.timestamp, f.indices, f.skip)
     return again.getvalue()
@@ -181,6 +185,20 @@ def test_the_example_with_blocks_that_move_reads_as_the_format_says_and_is_what_
     ]
     assert read_here(data) == read_there(data) == (expected, "complete")
     assert written_again(data) == data
+
+
+def test_the_example_with_blocks_that_follow_reads_as_the_format_says_and_is_what_the_writer_writes():
+    data = examples()[4]
+    first = [[0, 0, 0, 5, 0, 0, 0, 0] * 2, [7, 9, 0, 9], [0, 1]]
+    expected = [
+        ("key", "key", 0, 0, [[0, 0, 0, 0, 0, 0, 0, 1] * 2, [7] * 4, [0, 1]], None),
+        ("predicted", "low", 1, 1, first, [1, 1, 0, 0, 3, 4, 1, 2]),
+        ("predicted", "low", 2, 2, [first[0], [7, 8, 0, 9], [0, 1]], [3, 3, 5, 6, 3, 4, 5, 2]),
+    ]
+    tables = {rate: [[np.ones(k, np.uint16)] * 2 for k in (8, 100, 2)] for rate in ("key", "low")}
+    assert read_here(data, tables=tables) == read_there(data, tables=tables) == (expected, "complete")
+    assert read_here(data) == read_there(data) == (expected[:1], "later")
+    assert written_again(data, tables) == data
 
 
 def test_the_format_names_the_version_and_every_code():

@@ -7,6 +7,7 @@ import pytest
 
 from cbvc_jax.bitstream import (
     ADAPTIVE_VERSION,
+    MOVING_VERSION,
     SKIPPING_VERSION,
     VERSION,
     StreamReader,
@@ -17,11 +18,12 @@ from cbvc_jax.bitstream import (
 from cbvc_jax.bitstream.mutate import falling_tables
 from cbvc_jax.bitstream.skipping import sent_places
 from cbvc_jax.errors import UsageError
-from cbvc_jax.geometry import MOVES, STAYS
+from cbvc_jax.geometry import FOLLOWS, LEADERS, MOVES, STAYS
 
 from .streams import header, indices, read_all
 
-HEAD = header(100, 70, gop=64, version=VERSION)
+HEAD = header(100, 70, gop=64, version=MOVING_VERSION)
+FOLLOWING = header(100, 70, gop=64, version=VERSION)
 STAYING = header(100, 70, gop=64, version=SKIPPING_VERSION)
 ROWS, COLUMNS = 5, 7
 
@@ -41,9 +43,10 @@ def test_an_index_is_sent_where_any_of_its_blocks_is():
         assert places == [[[0, 0], [4, 6]], [[0, 0], [2, 3]], [[0, 0], [1, 1]]]
 
 
-def test_a_displacement_is_sent_where_any_of_its_blocks_moves_too():
+@pytest.mark.parametrize("way", [MOVES, FOLLOWS, FOLLOWS + LEADERS - 1])
+def test_a_displacement_is_sent_where_any_of_its_blocks_moves_or_follows_too(way):
     skip = 1 - blocks((0, 0))
-    skip[3, 5] = MOVES
+    skip[3, 5] = way
     sent = sent_places(skip, [(2, ROWS, COLUMNS), (2, 3, 4), (2, 2, 2)])
     assert [np.argwhere(s[1]).tolist() for s in sent] == [[[0, 0]]] * 3
     assert [np.argwhere(s[0]).tolist() for s in sent] == [[[0, 0]], [[0, 0], [1, 2]], [[0, 0]]]
@@ -57,8 +60,16 @@ def test_what_is_not_sent_is_the_reference_or_zero():
     assert all(map(np.array_equal, fill_skipped(now, 0 * everything, before), now))
 
 
-@pytest.mark.parametrize("tables", [False, True])
-@pytest.mark.parametrize("head, name", [(STAYING, "skipping"), (HEAD, "moving")])
+@pytest.mark.parametrize(
+    "head, name, tables",
+    [
+        (STAYING, "skipping", False),
+        (STAYING, "skipping", True),
+        (HEAD, "moving", False),
+        (HEAD, "moving", True),
+        (FOLLOWING, "following", True),
+    ],
+)
 def test_frames_come_back_with_their_skipped_blocks(head, name, tables):
     draw = np.random.default_rng(0)
     given = falling_tables(head) if tables else None
@@ -67,7 +78,7 @@ def test_frames_come_back_with_their_skipped_blocks(head, name, tables):
         writer.write("key", "key", 0, indices(HEAD, "key"))
         for i, rate in enumerate(["low", "low", "low", "high", "high", "low", "medium", "medium"], start=1):
             skip = (draw.random((ROWS, COLUMNS)) < draw.choice((0.0, 0.5, 1.0))).astype(np.uint8)
-            skip *= draw.integers(1, 3 if head.moving else 2, skip.shape, np.uint8)
+            skip *= draw.integers(1, head.ways, skip.shape, np.uint8)
             maps = fill_skipped(indices(HEAD, rate, i), skip, reference.get(rate))
             reference = {rate: maps}
             writer.write("predicted", rate, i, maps, skip)
@@ -84,7 +95,7 @@ def test_frames_come_back_with_their_skipped_blocks(head, name, tables):
 
 
 def test_a_frame_that_is_skipped_whole_takes_a_dozen_bytes():
-    head = header(448, 256, gop=64, version=VERSION)
+    head = header(448, 256, gop=64, version=MOVING_VERSION)
     skip = np.ones((16, 28), np.uint8)
     file = io.BytesIO()
     with StreamWriter(file, head) as writer:
@@ -109,16 +120,21 @@ def test_a_writer_refuses_what_no_reader_would_have():
             writer.write("predicted", "low", 1, [m | (np.arange(2)[:, None, None] == 0) for m in maps], some)
         with pytest.raises(UsageError, match="bool"):
             writer.write("predicted", "low", 1, maps, some[1:])
-        with pytest.raises(UsageError, match="0, 1 or 2"):
+        with pytest.raises(UsageError, match=r"below 3 in version 1\.3, not 3"):
             writer.write("predicted", "low", 1, maps, 3 * some)
         assert writer.frames == 1
         writer.write("predicted", "low", 1, maps, some)
     with StreamWriter(io.BytesIO(), STAYING) as writer:
         writer.write("key", "key", 0, indices(HEAD, "key"))
-        with pytest.raises(UsageError, match=r"from version 1\.3 on"):
+        with pytest.raises(UsageError, match=r"below 2 in version 1\.2, not 2"):
             writer.write("predicted", "low", 1, maps, 2 * some)
+    with StreamWriter(io.BytesIO(), FOLLOWING) as writer:
+        writer.write("key", "key", 0, indices(HEAD, "key"))
+        assert writer.chances("low").blocks is None
+        with pytest.raises(UsageError, match="initial tables"):
+            writer.write("predicted", "low", 1, maps, some)
     for version in (ADAPTIVE_VERSION, (1, 0)):
         with StreamWriter(io.BytesIO(), header(100, 70, version=version)) as writer:
             writer.write("key", "key", 0, indices(HEAD, "key"))
-            with pytest.raises(UsageError, match="skipping"):
+            with pytest.raises(UsageError, match="blocks are skipped"):
                 writer.write("predicted", "low", 1, maps, some)

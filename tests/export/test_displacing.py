@@ -13,13 +13,14 @@ from cbvc_jax.bitstream import StreamWriter, fill_skipped
 from cbvc_jax.codec import Encoder, stream_header
 from cbvc_jax.export.backends import BACKENDS, open_export
 from cbvc_jax.export.write import write_export
-from cbvc_jax.geometry import MOVES, POINTING_GROUP, POINTING_STAGE, STAYS
+from cbvc_jax.geometry import FOLLOWS, LEADERS, MOVES, POINTING_GROUP, POINTING_STAGE, STAYS
 from cbvc_jax.model import init_params
 from cbvc_jax.modules.displacement import POINTER_SCALE, REACH
 from cbvc_jax.stream import StreamDecoder
 from cbvc_jax.video import VideoInfo
 from cbvc_jax.weights import load_model, save_model
 from tests.mini_preset import DISPLACING_MINI
+from tests.tabled import with_tables
 
 from .test_backends import NAMES
 
@@ -27,7 +28,7 @@ SIZE = (50, 70)
 
 
 @pytest.fixture(scope="module")
-def displacing(tmp_path_factory):
+def displacing(tmp_path_factory, moving):
     """Random weights, and displacements of all sizes."""
     params, codebooks = init_params(jax.random.key(2), DISPLACING_MINI)
     random = np.random.default_rng(0)
@@ -37,16 +38,16 @@ def displacing(tmp_path_factory):
         codebooks[kind] = (codebooks[kind][0], book, codebooks[kind][2])
     folder = tmp_path_factory.mktemp("models") / "displacing"
     save_model(folder, DISPLACING_MINI, params, codebooks, "")
-    return load_model(folder)
+    return with_tables(load_model(folder), moving(3, *SIZE), folder.with_name("tabled"), ("high",))
 
 
 @pytest.fixture(scope="module")
 def stream(displacing, moving) -> bytes:
-    """Four frames whose indices are random, so that each block is looked for elsewhere; some stay or move."""
+    """Four frames whose indices are random, so that each block is looked for elsewhere; some stay, move or follow."""
     random, data = np.random.default_rng(1), io.BytesIO()
     encoder = Encoder(displacing, *SIZE, gop=4)
     info = VideoInfo(SIZE[1], SIZE[0], Fraction(1, 25), Fraction(25))
-    with StreamWriter(data, stream_header(displacing, info, 4, "skipping")) as writer:
+    with StreamWriter(data, stream_header(displacing, info, 4, "skipping"), displacing.tables) as writer:
         for i, frame in enumerate(moving(4, *SIZE)):
             coded = encoder.push(frame, rate="high")
             sizes = DISPLACING_MINI.codebook_sizes("key" if coded.kind == "key" else coded.rate)
@@ -56,7 +57,7 @@ def stream(displacing, moving) -> bytes:
             skip = None
             if coded.kind == "predicted":
                 skip = np.zeros(indices[0].shape[1:], np.uint8)
-                skip[2:, 2:], skip[:2, :2] = STAYS, MOVES
+                skip[2:, 2:], skip[:2, :2], skip[:2, 2:] = STAYS, MOVES, FOLLOWS + random.integers(0, LEADERS)
                 indices = fill_skipped(indices, skip, None)
             writer.write(coded.kind, coded.rate, i, indices, skip)
     return data.getvalue()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cbvc_jax.modules.displacement import REACH, SIDE, displace
+from cbvc_jax.geometry import LEADERS
+from cbvc_jax.modules.displacement import QUADRANT, REACH, SIDE, displace, follow
 
 from .weights import normal, textured
 
@@ -141,3 +142,21 @@ def test_gradients_are_those_of_what_was_fetched(interpolation):
         moved = [np.asarray(run(picture, displacement + by, interpolation), np.float64) for by in (step, -step)]
         change = np.vdot(slope, moved[0] - moved[1]) / (2 * step[place])
         np.testing.assert_allclose(of_displacement[place], change, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_a_quarter_follows_the_leader_that_is_asked_for(interpolation):
+    random, (b, rows, columns) = np.random.default_rng(0), (2, 2, 3)
+    picture = normal(b, SIDE * rows, SIDE * columns, 2, seed=1)
+    displacement = random.uniform(-REACH + 1, REACH - 1, (b, rows, columns, 2)).astype(np.float32)
+    leader = random.integers(0, LEADERS, (b, 2 * rows, 2 * columns))
+    out = follow(picture, displacement, leader, interpolation)
+    for n, i, j in np.ndindex(*leader.shape):
+        own = i // 2, j // 2
+        other = [min(max(k // 2 + (1 if k % 2 else -1), 0), size - 1) for k, size in ((i, rows), (j, columns))]
+        place = [own, (other[0], own[1]), (own[0], other[1]), tuple(other)][leader[n, i, j]]
+        by = displacement[n][place].astype(np.float64)
+        for row, column in ((0, 0), (7, 3), (QUADRANT - 1, QUADRANT - 1)):
+            y, x = QUADRANT * i + row, QUADRANT * j + column
+            expected = between(picture[n], y + by[0], x + by[1], interpolation)
+            np.testing.assert_allclose(out[n, y, x], expected, atol=2e-5)
