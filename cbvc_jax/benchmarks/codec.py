@@ -1,7 +1,7 @@
 """Speed and memory of encode and decode, each measurement in a process of its own.
 
 python -m cbvc_jax.benchmarks.codec --model tiny [--sizes 448x256 1280x720] [--lengths 10 1000] [--parallel 1 2]
-    [--anchors x265-crf --crf 36]
+    [--quality 60] [--anchors x265-crf --crf 36]
 
 Frames are the given video's, scaled, over and over. Times leave start-up and compilation out: they begin after the
 first GOP's first two frames of each kind. Peak memory is the process's largest resident size, start-up included. Of
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--clip", default=clip, help="video whose frames are used")
     parser.add_argument("--rate", default="low")
+    parser.add_argument("--quality", type=float, help="in place of a rate, as of `cbvc encode`")
     parser.add_argument("--sizes", nargs="+", default=["448x256", "1280x720", "1920x1080"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[66], help="frames to code")
     parser.add_argument("--parallel", nargs="+", type=int, default=[1], help="GOPs at once (default: 1)")
@@ -116,7 +117,9 @@ def _anchor_fps(task: dict[str, Any], anchor: Any, length: int) -> float:
 def _measure(task: dict[str, Any]) -> dict[str, float]:
     import cbvc_jax
     from cbvc_jax.cache import use_compilation_cache
+    from cbvc_jax.codec import usual_coding
     from cbvc_jax.process import peak_bytes
+    from cbvc_jax.rate_control import setting_for
 
     use_compilation_cache()
     model = cbvc_jax.load_model(task["model"])
@@ -124,7 +127,11 @@ def _measure(task: dict[str, Any]) -> dict[str, float]:
     if task["action"] == "encode":
         info, frames = _video(task, task["length"])
         file = Path(task["file"]).open("wb")  # noqa: SIM115
-        steps = cbvc_jax.encode(frames, file, model, info, task["rate"], parallel=task["parallel"])
+        options: dict[str, Any] = {"rate": task["rate"], "parallel": task["parallel"]}
+        if task["quality"] is not None:
+            setting = setting_for(task["quality"], model.preset.rates)
+            options |= {"rate": setting.rate, "price": setting.price, "coding": usual_coding(True)}
+        steps = cbvc_jax.encode(frames, file, model, info, **options)
     else:
         file = Path(task["file"]).open("rb")  # noqa: SIM115
         steps = iter(cbvc_jax.StreamDecoder(file, model, parallel=task["parallel"]))
