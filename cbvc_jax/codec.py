@@ -92,7 +92,7 @@ class Encoder:
         changed between frames. A bit of a keyframe, which the frames after it refer to, has to save a tenth of that.
       cuts: a keyframe where a new scene begins, too.
       skips: leave blocks of predicted frames as they were, or as displacements move them where the model has any, if
-        that costs less, in error and in bits at their price. It takes making the picture up to three times a frame.
+        that costs less, in error and in bits at their price. It takes making the picture up to seven times a frame.
       effort: 0 .. 9, a search with the decoder for indices that make better pictures, which takes time: see
         `cbvc_jax.refinement.LEVELS`.
       device: to run on; JAX's default otherwise.
