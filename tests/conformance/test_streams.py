@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import cbvc_jax
 from cbvc_jax.export.backends import BACKENDS, open_backend
+from cbvc_jax.geometry import WAYS
 
 from .check import FOLDER, check, load_facts, records_of
 from .write import STREAMS
@@ -30,6 +32,11 @@ def test_the_stream_that_stands_still_skips_some_blocks_first_and_nearly_all_tha
     assert all(skip is not None for skip in skips)
     assert 0.0 < skips[0].mean() < 0.5
     assert skips[-1][:, :3].mean() > 0.9
+
+
+def test_blocks_do_whatever_they_may_in_the_stream_that_skips_displaced_ones():
+    skips = [record.skip for record in records("displaced-skipping") if record.kind == "predicted"]
+    assert set(np.unique(skips)) == set(range(WAYS))
 
 
 @pytest.mark.parametrize(

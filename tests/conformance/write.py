@@ -54,9 +54,9 @@ STREAMS = {
     "large": Example("1920x1024", (1920, 1024), {"rate": "low"}, frames=3, every=16),
     "displaced": Example("blocks from elsewhere in the reference", (96, 64), {"rate": "high"}, model="small"),
     "displaced-skipping": Example(
-        "the same, chosen by their bits, with blocks that stay or move, format 1.3",
-        (150, 70),
-        {"rate": "medium", "price": 500.0, "coding": "skipping"},
+        "the same, chosen by their bits, with blocks that stay, move or follow, format 1.4",
+        (250, 150),
+        {"rate": "medium", "price": 200.0, "coding": "skipping"},
         model="small",
     ),
     "displaced-long": Example(
