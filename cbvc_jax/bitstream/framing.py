@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from cbvc_jax.bitstream.errors import UnsupportedError
 from cbvc_jax.bitstream.header import StreamHeader
@@ -28,16 +28,7 @@ Coding = Literal[
     "moving-tables",
     "following-tables",
 ]
-CODINGS: tuple[Coding, ...] = (
-    "fixed",
-    "adaptive",
-    "adaptive-tables",
-    "skipping",
-    "skipping-tables",
-    "moving",
-    "moving-tables",
-    "following-tables",
-)
+CODINGS: tuple[Coding, ...] = get_args(Coding)
 """Index codings by their number: every index at ceil(log2 K) bits; coded with frequencies that are learned from the
 frames before, from uniform ones or from the model's tables on; the same two with blocks that are skipped, and with such
 blocks that may move; and, from the model's tables on alone, with such that may follow one displacement."""
