@@ -32,6 +32,7 @@ from cbvc_jax.bitstream import (
     StreamCoding,
     StreamHeader,
     StreamWriter,
+    check_blocks,
     fill_skipped,
 )
 from cbvc_jax.errors import UsageError
@@ -254,8 +255,8 @@ class Decoder:
             self._y_ref = None
         elif self._y_ref is None:
             raise UsageError("a predicted frame needs the frame before it; decoding starts at a keyframe")
-        if skip is not None and skip.max() > STAYS and not self._programs.preset.displaces:
-            raise UsageError("blocks of this stream move, and its model has no displacements: it is damaged")
+        if skip is not None:
+            check_blocks(skip, self._programs.preset.displaces)
         self._y_ref = self._programs.restore(batched(indices), self._y_ref, rate, skip)
         return self._programs.picture(self._y_ref) if show else None
 

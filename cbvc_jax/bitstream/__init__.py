@@ -19,7 +19,7 @@ from cbvc_jax.bitstream.header import (
 )
 from cbvc_jax.bitstream.packing import IndexMaps, PayloadLayout
 from cbvc_jax.bitstream.reader import FrameRecord, Loss, StreamReader
-from cbvc_jax.bitstream.skipping import Skip, fill_skipped
+from cbvc_jax.bitstream.skipping import Skip, check_blocks, fill_skipped
 from cbvc_jax.bitstream.summary import StreamSummary, summarize
 from cbvc_jax.bitstream.tables import CheckedTables, IndexTables, check_tables, table_of_counts
 from cbvc_jax.bitstream.writer import StreamWriter
@@ -55,6 +55,7 @@ __all__ = [
     "StreamWriter",
     "TruncatedError",
     "UnsupportedError",
+    "check_blocks",
     "check_tables",
     "fill_skipped",
     "summarize",

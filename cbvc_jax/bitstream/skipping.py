@@ -8,12 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from cbvc_jax.bitstream.packing import IndexMaps
+from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import CODED, POINTING_GROUP, POINTING_STAGE, STAYS
 
 Skip = npt.NDArray[np.uint8]
 """[rows, columns] of the first stage's grid: what becomes of each block, as `cbvc_jax.geometry` has it."""
 Sent = npt.NDArray[np.bool_]
 """[groups, rows, columns] of a stage: True where an index is sent."""
+
+
+def check_blocks(skip: Skip, displaces: bool) -> None:
+    """Raises a UsageError if a block moves, and the model that decodes it has no displacements."""
+    if skip.max() > STAYS and not displaces:
+        raise UsageError("blocks of this stream move, and its model has no displacements: it is damaged")
 
 
 def sent_places(skip: Skip, shapes: Sequence[tuple[int, int, int]]) -> list[Sent]:

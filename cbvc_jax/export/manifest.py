@@ -29,6 +29,7 @@ class Manifest:
       model_sha256: identity of the model, 64 hexadecimal digits.
       preset: its name.
       latent_channels: c of y_hat.
+      displaces: whether blocks may move or follow.
       programs: file (or signature) of the step of each kind of frame: "key" and every rate.
       size: padded (height, width) in pixels that the programs are for, or None for any.
       versions: of the software that wrote the export.
@@ -40,6 +41,7 @@ class Manifest:
     model_sha256: str
     preset: str
     latent_channels: int
+    displaces: bool
     programs: dict[str, str]
     size: tuple[int, int] | None
     versions: dict[str, str]

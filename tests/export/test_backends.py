@@ -9,12 +9,16 @@ import sys
 import numpy as np
 import pytest
 
+from cbvc_jax.bitstream import StreamReader
 from cbvc_jax.errors import ModelError, UsageError
 from cbvc_jax.export import backends
 from cbvc_jax.export.backends import BACKENDS, ExportedDecoder, default_backend, fill, open_backend, open_export
 from cbvc_jax.export.manifest import read_manifest
 from cbvc_jax.export.write import write_export
+from cbvc_jax.geometry import MOVES, STAYS, stage_grids
 from cbvc_jax.stream import StreamDecoder
+
+from .conftest import SIZE
 
 
 def _marks(backend):
@@ -69,6 +73,18 @@ def test_a_predicted_frame_needs_the_one_before(exported):
     empty = [np.zeros((2, 1, 1), np.uint16)] * 3
     with pytest.raises(UsageError, match="starts at a keyframe"):
         ExportedDecoder(steps, 16, 16).push("low", empty)
+
+
+def test_blocks_that_move_need_a_model_with_displacements(exported, stream):
+    """As on JAX."""
+    with stream.open("rb") as file:
+        decoder = open_export("jax-export", exported("stablehlo"))(StreamReader(file).header)
+    height, width = stage_grids(*SIZE)[0]
+    maps = tuple(np.zeros((2, *grid), np.uint16) for grid in stage_grids(*SIZE))
+    decoder.push("key", maps)
+    decoder.push("high", maps, np.full((height, width), STAYS, np.uint8))
+    with pytest.raises(UsageError, match="no displacements"):
+        decoder.push("high", maps, np.full((height, width), MOVES, np.uint8))
 
 
 def test_an_export_for_one_size_refuses_another(tmp_path, mini, stream):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from jaxtyping import Float, Int32, UInt8, UInt16
 
-from cbvc_jax.bitstream import IndexTables, Skip, StreamHeader
+from cbvc_jax.bitstream import IndexTables, Skip, StreamHeader, check_blocks
 from cbvc_jax.cache import cache_folder
 from cbvc_jax.errors import ModelError, UsageError
 from cbvc_jax.export.manifest import INDEX_NAMES, REFERENCE_NAMES, Manifest, read_manifest, read_tables
@@ -154,10 +154,14 @@ class ExportedDecoder:
       steps: of the backend.
       height, width: of every frame, in pixels.
       tables: initial tables of index coding that the model has: those of its streams' reader.
+      displaces: whether the model has displacements, so that blocks may move.
     """
 
-    def __init__(self, steps: Steps, height: int, width: int, tables: IndexTables | None = None):
+    def __init__(
+        self, steps: Steps, height: int, width: int, tables: IndexTables | None = None, displaces: bool = True
+    ):
         self.tables = tables
+        self._displaces = displaces
         self._steps, self._size = steps, (height, width)
         self._grids = stage_grids(*padded_size(height, width))
         self._y_ref: Any = None
@@ -179,6 +183,7 @@ class ExportedDecoder:
         }
         if rate != KEYFRAME:
             blocks = np.zeros(indices[0].shape[1:], np.uint8) if skip is None else skip
+            check_blocks(blocks, self._displaces)
             skipped = fill(blocks[None], self._grids[0])
             arguments |= zip(REFERENCE_NAMES, (self._y_ref, skipped), strict=True)
         x_hat, self._y_ref = self._steps(rate, arguments)
@@ -227,7 +232,8 @@ def open_export(name: str, folder: str | Path) -> MakeDecoder:
                 f"{folder} is for frames padded to {manifest.size[1]}x{manifest.size[0]}, "
                 f"and this stream's are {padded[1]}x{padded[0]}: export for that size"
             )
-        return ExportedDecoder(steps, header.height, header.width, read_tables(folder, manifest, header))
+        tables = read_tables(folder, manifest, header)
+        return ExportedDecoder(steps, header.height, header.width, tables, manifest.displaces)
 
     return make
 
