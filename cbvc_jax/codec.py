@@ -183,10 +183,9 @@ class Encoder:
         if likely is None or likely.blocks is None:
             skip = np.where(idle.min(axis=0) > coded * (1.0 + LEAST_GAIN), CODED, STAYS + idle.argmin(axis=0))
         else:
-            stays, moves = idle[0], idle[1:] if len(idle) > 1 else None
-            prices = [self.price * scale for scale in scales_of_stages(np.broadcast_to(self._scale, stays.shape))]
+            prices = [self.price * scale for scale in scales_of_stages(np.broadcast_to(self._scale, coded.shape))]
             costs = [price * bits for price, bits in zip(prices, index_bits(likely.stages, maps), strict=True)]
-            skip = skipped_blocks(coded, stays, moves, prices[0] * block_bits(likely.blocks), costs)
+            skip = skipped_blocks(coded, idle, prices[0] * block_bits(likely.blocks), costs)
         return skip.astype(np.uint8) if skip.any() else None
 
     def _search(self, frame: Frame, kind: str, chances: GetChances | None) -> tuple[list[Array], FrameChances | None]:

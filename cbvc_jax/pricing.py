@@ -19,7 +19,8 @@ from jaxtyping import Bool, Float
 from cbvc_jax.bitstream import Chances, Skip
 from cbvc_jax.bitstream.frequencies import Integers
 from cbvc_jax.bitstream.rans import SCALE_BITS
-from cbvc_jax.geometry import CODED, FOLLOWS, MOVES, POINTING_GROUP, STAGE_STRIDES, STAYS
+from cbvc_jax.bitstream.skipping import sent_places
+from cbvc_jax.geometry import CODED, FOLLOWS, MOVES, POINTING_GROUP, POINTING_STAGE, STAGE_STRIDES, STAYS
 from cbvc_jax.modules.search import IndexCosts, Repeats
 
 USUAL_FRAMES = 5.0
@@ -95,9 +96,8 @@ def block_bits(chances: Integers) -> Float[np.ndarray, "n rows cols"]:
 
 def skipped_blocks(
     coded: Float[np.ndarray, "rows cols"],
-    stays: Float[np.ndarray, "rows cols"],
-    moves: Float[np.ndarray, "m rows cols"] | None,
-    flags: Float[np.ndarray, "n rows cols"],
+    idle: Float[np.ndarray, "n rows cols"],
+    flags: Float[np.ndarray, "n_plus_1 rows cols"],
     costs: Sequence[Float[np.ndarray, "g rows_s cols_s"]],
 ) -> Skip:
     """What becomes of each block of 16x16 pixels: what has the least error and cost in all.
@@ -106,38 +106,38 @@ def skipped_blocks(
     displacement if any moves, too: so blocks are taken together from the finest stage up.
 
     Args:
-      coded, stays, moves: errors of each block as it is coded, as it was, and as displacements move it, in each way
-        that there is; None for the last: no block may move.
+      coded: errors of each block as it is coded.
+      idle: in each way without a residual, as far as there are: as it was, and as displacements move it.
       flags: what it costs to say of a block what becomes of it, in the same unit.
       costs: of the indices of each stage, in the same unit.
     """
     fine, middle, coarse = costs
-    coded, stays = coded + flags[CODED], stays + flags[STAYS]
-    ways = stays[None] if moves is None else np.concatenate([stays[None], moves + flags[MOVES:]])
-    pointing = middle[POINTING_GROUP] if moves is not None else np.zeros_like(middle[0])
-    idle = ways.min(axis=0)
+    coded, ways = coded + flags[CODED], idle + flags[STAYS:]
+    stays, idle, may_move = ways[0], ways.min(axis=0), len(ways) > 1
+    pointing = middle[POINTING_GROUP] if may_move else np.zeros_like(middle[0])
     with_residual = coded + fine.sum(axis=0)
     # For blocks of 32x32 pixels: all stay; some move, and none is coded; some are coded, and some may stay or move.
     still = _fours(stays)
     moving = _fours(idle) + pointing
     residual = _fours(np.minimum(with_residual, idle)) + middle.sum(axis=0)
-    without = still if moves is None else np.minimum(still, moving)
+    without = np.minimum(still, moving) if may_move else still
     any_coded = _fours(np.minimum(residual, without)) + coarse.sum(axis=0) < _fours(without)
     is_coded = (residual < without) & _spread(any_coded, without.shape)
     is_still = ~is_coded & (still <= without)
     skip = np.where(_spread(is_coded, stays.shape) & (with_residual < idle), CODED, STAYS + ways.argmin(axis=0))
     skip = np.where(_spread(is_still, stays.shape), STAYS, skip)
-    if moves is not None and len(moves) > 1:
+    if len(ways) > FOLLOWS - STAYS:
         # A displacement that is not sent leads nowhere.
         own = np.array([MOVES, FOLLOWS])[ways[[MOVES - STAYS, FOLLOWS - STAYS]].argmin(axis=0)]
-        skip = np.where((skip > FOLLOWS) & ~_is_led(skip), own, skip)
+        sent = sent_places(skip, [cost.shape for cost in costs])[POINTING_STAGE][POINTING_GROUP]
+        skip = np.where((skip > FOLLOWS) & ~_is_led(skip, sent), own, skip)
     return skip.astype(np.uint8)
 
 
-def _is_led(skip: Integers) -> Bool[np.ndarray, "rows cols"]:
-    """Where the displacement is sent that a block follows."""
+def _is_led(skip: Integers, sent: Bool[np.ndarray, "rows_2 cols_2"]) -> Bool[np.ndarray, "rows cols"]:
+    """Where the displacement that a block follows is among those that are `sent`."""
     rows, columns = skip.shape
-    sent = np.pad(_fours((skip != STAYS).astype(float)) > 0, 1, mode="edge")
+    sent = np.pad(sent, 1, mode="edge")
     row, column = np.arange(rows)[:, None], np.arange(columns)
     own, nearest = (row // 2 + 1, column // 2 + 1), (row // 2 + 2 * (row % 2), column // 2 + 2 * (column % 2))
     leaders = sent[own], sent[nearest[0], own[1]], sent[own[0], nearest[1]], sent[nearest]

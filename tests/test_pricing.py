@@ -112,7 +112,7 @@ def test_skipped_are_the_blocks_of_the_least_error_and_cost(rows, columns, moves
                 pointing = moves and (s, g) == (POINTING_STAGE, POINTING_GROUP)
                 sent = part != STAYS if pointing else part == CODED
                 totals = totals + cost[g, i, j] * sent.any(axis=(1, 2))
-        found = skipped_blocks(errors[CODED], errors[STAYS], errors[MOVES:] if moves else None, flags, costs)
+        found = skipped_blocks(errors[CODED], errors[STAYS:], flags, costs)
         np.testing.assert_array_equal(found, choices[np.argmin(totals)])
 
 
@@ -123,7 +123,7 @@ def test_no_block_follows_a_displacement_that_is_not_sent():
     errors[FOLLOWS, :, 4:], errors[FOLLOWS + 2, :, 4:] = 2.0, 1.0
     costs = [np.full((2, 2, 8), 50.0), np.full((2, 1, 4), 0.1), np.full((2, 1, 2), 0.1)]
     flags = np.zeros_like(errors)
-    found = skipped_blocks(errors[CODED], errors[STAYS], errors[MOVES:], flags, costs)
+    found = skipped_blocks(errors[CODED], errors[STAYS:], flags, costs)
     beside = [FOLLOWS, FOLLOWS + 2, FOLLOWS + 2, FOLLOWS + 2]
     np.testing.assert_array_equal(found, [[STAYS] * 4 + beside] * 2)
 

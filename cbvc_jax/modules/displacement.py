@@ -74,10 +74,7 @@ def _fetched(picture: Array, displacement: Array, interpolation: Interpolation) 
     rows, columns = height // SIDE, width // SIDE
     # Around the picture lie blocks that ask for what those at its edges ask for: every block has all its neighbours.
     down, right = (jax.lax.index_in_dim(_with_edges(displacement, 1), i, 3, keepdims=False) for i in range(2))
-    y, x = _fetched_lines(down, 1, height, margin), _fetched_lines(right, 2, width, margin)
-    y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
-    places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
-    patches = jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
+    patches = _patches(picture, down, right, margin)
     patches = _between_lines(patches, down, interpolation, axis=3) * SHARES[:, None, None]
     patches = _between_lines(patches, right, interpolation, axis=4) * SHARES[:, None]
     blocks = _overlapped(_overlapped(patches, rows, 1, 3), columns, 2, 4)
@@ -101,11 +98,7 @@ def follow(
     margin = MARGIN[interpolation]
     where = _of_leaders(displacement, leader)
     down, right = (jax.lax.index_in_dim(where, axis, axis=-1, keepdims=False) for axis in range(2))
-    lines = QUADRANT, QUADRANT, 0
-    y, x = _fetched_lines(down, 1, height, margin, *lines), _fetched_lines(right, 2, width, margin, *lines)
-    y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
-    places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
-    patches = jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
+    patches = _patches(picture, down, right, margin, side=QUADRANT, shown=QUADRANT, before=0)
     patches = _between_lines(patches, down, interpolation, axis=3)
     patches = _between_lines(patches, right, interpolation, axis=4)
     rows, columns = height // QUADRANT, width // QUADRANT
@@ -131,19 +124,31 @@ def _of_leaders(displacement: Float[Array, "b h w 2"], leader: Int[Array, "b 2*h
     return jnp.stack(lines, axis=2).reshape(b, 2 * h, 2 * w, 2)
 
 
-def _fetched_lines(
-    displacement: Float[Array, "b h w"],
-    axis: int,
-    size: int,
+def _patches(
+    picture: Float[Array, "b y x c"],
+    down: Float[Array, "b h w"],
+    right: Float[Array, "b h w"],
     margin: int,
     side: int = SIDE,
     shown: int = PATCH,
     before: int = SIDE + QUADRANT,
-) -> Int[Array, "b h w n"]:
-    """Rows or columns that each block fetches; one more than it shows, since these may lie between, and the margin.
+) -> Float[Array, "b h w n n c"]:
+    """Pixels that each block fetches; one row and column more than it shows, since these may lie between, and margins.
 
     Blocks have `side` lines and show as many as `shown`; the first of the first one is so many `before` the picture.
     """
+    b, height, width, c = picture.shape
+    y = _fetched_lines(down, 1, height, margin, side, shown, before)
+    x = _fetched_lines(right, 2, width, margin, side, shown, before)
+    y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
+    places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
+    return jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
+
+
+def _fetched_lines(
+    displacement: Float[Array, "b h w"], axis: int, size: int, margin: int, side: int, shown: int, before: int
+) -> Int[Array, "b h w n"]:
+    """Rows or columns of `_patches`."""
     # Ranges of symbolic sizes, which exports have, are beyond a converter; this is not.
     block = jax.lax.broadcasted_iota(jnp.int32, displacement.shape, axis)
     first = jnp.floor(displacement).astype(jnp.int32) + side * block - before

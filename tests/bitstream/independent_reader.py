@@ -212,7 +212,7 @@ class Indices:
 
     def __init__(self, reader: Reader):
         self.reader = reader
-        self.ways = 2 + min(reader.minor - 2, 2) if reader.minor >= 2 else 2
+        self.ways = min(max(reader.minor, 2), 4)
         self._forget()
 
     def _forget(self) -> None:
