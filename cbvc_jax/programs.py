@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int32, UInt8, UInt16
 
 from cbvc_jax.bitstream import Skip
+from cbvc_jax.compilation import compiled
 from cbvc_jax.geometry import (
     FOLLOWS,
     GROUPS,
@@ -120,7 +121,7 @@ def _padding(size: int, padded: int) -> np.ndarray:
     return np.minimum(np.where(n < blocks, n, blocks - BLOCK + n % BLOCK), size - 1)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(compiled, static_argnums=(0, 1, 2))
 def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, costs, found):
     model, variables = CodecModel(preset), {"params": params}
     y = model.apply(variables, to_unit(frame), method="latents")
@@ -134,7 +135,7 @@ def _search(preset: Preset, grids, kind: str, params, codebooks, frame, y_ref, c
     return [c.indices[:, :rows, :cols].astype(jnp.uint16) for c, (rows, cols) in zip(codes, grids, strict=True)]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compiled, static_argnums=(0, 1))
 def _find(preset: Preset, grid: tuple[int, int], params, frame, before, y_ref):
     model, variables = CodecModel(preset), {"params": params}
     y: Any = model.apply(variables, to_unit(frame), method="latents")
@@ -167,7 +168,7 @@ def filled(indices: list[Array], padded: tuple[int, int]) -> list[Int32[Array, "
     return [fill(i, *grid).astype(jnp.int32) for i, grid in zip(indices, stage_grids(*padded), strict=True)]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(compiled, static_argnums=(0, 1, 2, 3))
 def _sensitivity(preset: Preset, padded, size, kind: str, params, codebooks, indices, y_ref):
     """Squared error in the picture, in 8-bit levels, for a unit of squared distance in each codebook's codewords.
 
@@ -206,14 +207,14 @@ def levels(
     return 255.0 * jnp.clip(x_hat[:, : size[0], : size[1]], 0.0, 1.0)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(compiled, static_argnums=(0, 1, 2))
 def _restore(preset: Preset, padded: tuple[int, int], kind: str, params, codebooks, indices, y_ref, skip):
     full = filled(indices, padded)
     blocks = None if skip is None else fill(skip[None].astype(jnp.int32), *stage_grids(*padded)[0])
     return CodecModel(preset).apply({"params": params}, full, y_ref, codebooks, kind, blocks, method="decode")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(compiled, static_argnums=(0, 1, 2))
 def _idle_errors(preset: Preset, padded: tuple[int, int], ways: int, params, codebooks, frame, indices, y_ref):
     codewords = [look_up(i, codebook) for i, codebook in zip(filled(indices, padded), codebooks, strict=True)]
     apply: Any = functools.partial(CodecModel(preset).apply, {"params": params})
@@ -228,7 +229,7 @@ def _idle_errors(preset: Preset, padded: tuple[int, int], ways: int, params, cod
     return jnp.stack([block_errors(frame, to_8bit(x_hat)) for x_hat in pictures])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compiled, static_argnums=(0, 1))
 def _picture(preset: Preset, size: tuple[int, int], params, y_hat):
     x_hat: Any = CodecModel(preset).apply({"params": params}, y_hat, method="picture")
     return to_8bit(x_hat[0, : size[0], : size[1]])

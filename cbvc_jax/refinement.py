@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32, UInt16
 
+from cbvc_jax.compilation import compiled
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import STAGE_STRIDES, padded_size, stage_grids
 from cbvc_jax.model import Params
@@ -171,7 +172,7 @@ def _better(one: tuple[Array, Indices], other: tuple[Array, Indices]) -> tuple[A
     return jax.tree.map(lambda a, b: jnp.where(other[0] < one[0], b, a), one, other)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(compiled, static_argnums=(0, 1, 2))
 def _look(
     preset: Preset, size: tuple[int, int], kind: str, case: Case, indices: Indices, last: Plan
 ) -> tuple[Array, Cells, Plan]:
@@ -222,7 +223,7 @@ def _find(now, codeword, stride, codebook, costs, start, found, trial) -> tuple[
     return (jnp.where(use[None, :, :, None], new, found[0]), jnp.where(use, n, found[1])), None
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(compiled, static_argnums=(0, 1, 2))
 def _try(
     preset: Preset, size: tuple[int, int], kind: str, case: Case, indices: Indices, wanted, cells: Cells, stage, phase
 ) -> tuple[Indices, Cells, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -59,3 +60,22 @@ def test_what_was_freed_goes_back_to_the_system():
     done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after < before - (50 << 10)
+
+
+RESTARTED = """
+import os, sys
+from cbvc_jax.process import restart_with_huge_pages
+restart_with_huge_pages()
+print(os.environ["GLIBC_TUNABLES"], sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="huge pages are asked for on Linux")
+@pytest.mark.parametrize("told", [None, "glibc.malloc.tcache_count=7"])
+def test_a_program_starts_again_for_huge_pages_unless_glibc_has_been_told_something(told):
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    if told:
+        environment["GLIBC_TUNABLES"] = told
+    command = [sys.executable, "-c", RESTARTED, "one", "two words"]
+    shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    assert shown.strip() == f"{told or 'glibc.malloc.hugetlb=1'} ['one', 'two words']"

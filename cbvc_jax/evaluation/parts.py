@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cbvc_jax import complexity
+from cbvc_jax.compilation import compiled
 from cbvc_jax.complexity import DECODE_PARTS, ENCODE_PARTS, PARTS
 from cbvc_jax.errors import UsageError
 from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, padded_size, stage_grids
@@ -170,7 +171,11 @@ def _program(model: Model, part: str, height: int, width: int) -> Callable[[], A
         "ctxD": (add, lambda: (inner(), latents(), indices(), books)),
         "D": (lambda m, y_hat: m.picture(y_hat), lambda: (latents(),)),
     }[part]
-    run = jax.jit(lambda variables, inputs: CodecModel(preset).apply(variables, *inputs, method=method))
+
+    def apply(variables: Any, inputs: Any) -> Any:
+        return CodecModel(preset).apply(variables, *inputs, method=method)
+
+    run = compiled(apply)
     arguments = {"params": model.params}, inputs()
     jax.block_until_ready(run(*arguments))
     return lambda: run(*arguments)

@@ -89,13 +89,9 @@ class LappedOutput(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b up*h up*w f"]:
         h, w = x.shape[1:3]
-        for axis in (1, 2):
-            last = x.shape[axis] - 1
-            x = jax.lax.concatenate([_cut(x, axis, 0, 1), x, _cut(x, axis, last, 1)], axis)
-        rows = [_cut(x, 1, i, h + 1) for i in range(2)]
-        corners = [_cut(row, 2, j, w + 1) for row in rows for j in range(2)]
+        corners = _with_next(_with_next(x, 2), 1)
         outward = Pointwise(self.features * self.up**2, kernel_init=self.kernel_init, name="outward")
-        blocks = outward(jnp.concatenate(corners, axis=-1))
+        blocks = outward(corners)
         margin = self.up // 2
         return _cut(_cut(pixel_shuffle(blocks, self.up), 1, margin, h * self.up), 2, margin, w * self.up)
 
@@ -113,6 +109,13 @@ class Detail(nn.Module):
         x = CompactStack(self.depth, self.width, floor=self.floor, name="stack")(seen)
         shown = LappedOutput(3, LATENT_STRIDE, nn.initializers.zeros, name="output")(x)
         return pixel_unshuffle(shown, LATENT_STRIDE)
+
+
+def _with_next(x: Array, axis: int) -> Array:
+    """Each position of an axis and the one after it, channels joined: from the first one, repeated, to the last."""
+    count = x.shape[axis]
+    x = jax.lax.concatenate([_cut(x, axis, 0, 1), x, _cut(x, axis, count - 1, 1)], axis)
+    return jnp.concatenate([_cut(x, axis, i, count + 1) for i in range(2)], axis=-1)
 
 
 def _cut(x: Array, axis: int, start: int, count: int) -> Array:

@@ -57,6 +57,8 @@ def displace(
 ) -> Float[Array, "b 32*h 32*w c"]:
     """Each block of 32x32 pixels from where its displacement and those of its neighbours point.
 
+    The gradient is the picture's. Displacements get none: they are codewords that were searched for.
+
     Args:
       picture: any channels; beyond its edges it goes on with its outermost pixels.
       displacement: (down, right) in pixels, from the block to what it repeats; within [-REACH, REACH], and one pixel
@@ -209,15 +211,14 @@ def _with_edges(x: Array, count: int) -> Array:
     return x
 
 
-def _displace_forwards(
-    picture: Array, displacement: Array, interpolation: Interpolation
-) -> tuple[Array, tuple[Array, Array]]:
-    return displace(picture, displacement, interpolation), (picture, displacement)
+def _displace_forwards(picture: Array, displacement: Array, interpolation: Interpolation) -> tuple[Array, Array]:
+    return displace(picture, displacement, interpolation), displacement
 
 
-def _displace_backwards(interpolation: Interpolation, inputs: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
-    by_products = functools.partial(_displace_by_products, interpolation=interpolation)
-    return jax.vjp(by_products, *inputs)[1](slope)
+def _displace_backwards(interpolation: Interpolation, displacement: Array, slope: Array) -> tuple[Array, Array]:
+    by_products = functools.partial(_displace_by_products, displacement=displacement, interpolation=interpolation)
+    (of_picture,) = jax.linear_transpose(by_products, slope)(slope)
+    return of_picture, jnp.zeros_like(displacement)
 
 
 _fetched.defvjp(_displace_forwards, _displace_backwards)

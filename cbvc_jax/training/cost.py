@@ -28,6 +28,7 @@ from cbvc_jax.complexity import PARTS
 from cbvc_jax.errors import CbvcError, UsageError
 from cbvc_jax.evaluation.parts import CONTEXT_PARTS, product_rate
 from cbvc_jax.presets import KEYFRAME
+from cbvc_jax.process import restart_with_huge_pages
 from cbvc_jax.training.chunk import Schedule
 from cbvc_jax.training.configuration import check_fields
 from cbvc_jax.training.sharding import single
@@ -105,5 +106,6 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    restart_with_huge_pages()
     flags.mark_flags_as_required(["config"])
     app.run(main)

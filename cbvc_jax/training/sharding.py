@@ -42,6 +42,11 @@ class Layout:
         return self.mesh.size
 
     @property
+    def platform(self) -> str:
+        """What the devices are, as JAX names it."""
+        return self.mesh.devices.flat[0].platform
+
+    @property
     def rows(self) -> NamedSharding:
         """Sharding of arrays whose first axis is the batch."""
         return NamedSharding(self.mesh, ROWS)

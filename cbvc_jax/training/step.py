@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt8
 
+from cbvc_jax.compilation import compiler_options
 from cbvc_jax.geometry import POINTING_GROUP, POINTING_STAGE
 from cbvc_jax.model import CodebookSet
 from cbvc_jax.modules.quantizer import STAGES
@@ -73,6 +74,7 @@ def make_step(config: Config, rate: str, layout: Layout | None = None):
     return jax.jit(
         step,
         donate_argnums=0,
+        compiler_options=compiler_options(layout.platform),
         in_shardings=(shardings, layout.rows, layout.copy),
         out_shardings=(shardings, layout.copy),
     )
@@ -164,7 +166,12 @@ def make_probe(config: Config, rate: str, layout: Layout | None = None):
         return chunk.x_hat, z, chunk.y_hat[:, -1]
 
     shardings = layout.of_state(jax.eval_shape(lambda: init_state(config)))
-    return jax.jit(probe, in_shardings=(shardings, layout.rows, layout.copy), out_shardings=layout.copy)
+    return jax.jit(
+        probe,
+        compiler_options=compiler_options(layout.platform),
+        in_shardings=(shardings, layout.rows, layout.copy),
+        out_shardings=layout.copy,
+    )
 
 
 def _vectors(z: Float[Array, "t b h w g d"]) -> Float[Array, "n g d"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from cbvc_jax.geometry import LEADERS
 from cbvc_jax.modules.displacement import QUADRANT, REACH, SIDE, displace, follow
 
-from .weights import normal, textured
+from .weights import normal
 
 run = jax.jit(displace, static_argnums=2)
 INTERPOLATIONS = ("linear", "cubic")
@@ -113,35 +112,20 @@ def test_a_cubic_keeps_more_of_what_is_fine_and_no_frequency_grows(part):
         assert kept["linear"] < kept["cubic"] <= 1 + 1e-5
 
 
-def test_gradients_reach_what_displaces():
-    displacement = np.full((1, 2, 2, 2), 1.5, np.float32)
-    gradients = jax.jit(jax.grad(lambda *a: jnp.sum(jnp.square(displace(*a))), argnums=(0, 1)))(
-        textured(64), displacement
-    )
-    assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
-
-
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_gradients_are_those_of_what_was_fetched(interpolation):
+def test_the_gradient_is_the_picture_s_alone(interpolation):
     random = np.random.default_rng(5)
     picture, slope = normal(2, 64, 96, 2, seed=1), normal(2, 64, 96, 2, seed=2)
-    # Away from whole pixels, where weights have a corner.
-    displacement = random.integers(-12, 12, (2, 2, 3, 2)).astype(np.float32) + np.float32(0.5)
+    displacement = random.uniform(-12, 12, (2, 2, 3, 2)).astype(np.float32)
     of_picture, of_displacement = jax.jit(jax.vjp(lambda *a: displace(*a, interpolation), picture, displacement)[1])(
         slope
     )
-    # In the picture it is linear, in displacements between whole pixels almost.
+    # It is linear in the picture: the gradient is the same of any other.
     other = normal(2, 64, 96, 2, seed=3)
     np.testing.assert_allclose(
         np.vdot(of_picture, other), np.vdot(slope, run(other, displacement, interpolation)), rtol=1e-3
     )
-    for place in ((0, 0, 0, 0), (0, 1, 2, 1), (1, 0, 1, 0), (1, 1, 1, 1)):
-        step = np.zeros_like(displacement)
-        # A straight line is the same as its slope anywhere, a cubic only close by.
-        step[place] = 0.25 if interpolation == "linear" else 0.02
-        moved = [np.asarray(run(picture, displacement + by, interpolation), np.float64) for by in (step, -step)]
-        change = np.vdot(slope, moved[0] - moved[1]) / (2 * step[place])
-        np.testing.assert_allclose(of_displacement[place], change, rtol=1e-2, atol=1e-2)
+    assert not np.any(of_displacement)
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
