@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from cbvc_jax import compilation
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.model import init_params
 from cbvc_jax.presets import Preset
@@ -22,6 +23,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache():
     use_compilation_cache()
+    if "optimization_level=0" in os.environ["XLA_FLAGS"]:
+        compilation.X86_64 = {}
 
 
 @pytest.fixture(scope="session")

@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from cbvc_jax import compilation
-from cbvc_jax.compilation import compiled, compiler_options
+from cbvc_jax.compilation import X86_64, compiled, compiler_options
 
 
 @pytest.fixture
-def asked_anew():
+def asked_anew(monkeypatch):
+    monkeypatch.setattr(compilation, "X86_64", X86_64)
     compiler_options.cache_clear()
     yield
     compiler_options.cache_clear()
 
 
-def test_a_compiled_program_gives_what_jax_jit_gives():
+def test_a_compiled_program_gives_what_jax_jit_gives(asked_anew):
     def convolve(times: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return times * jax.lax.conv(x, kernel, (1, 1), "SAME")
 
