@@ -18,6 +18,21 @@ def reflect_pad(x: Float[Array, "b h w c"]) -> Float[Array, "b h+2 w+2 c"]:
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
 
 
+def with_edges(x: Array, count: int) -> Array:
+    """Rows and columns repeated beyond the edges."""
+    for axis in (1, 2):
+        last = x.shape[axis] - 1
+        before, after = (jax.lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, last))
+        x = jax.lax.concatenate([*[before] * count, x, *[after] * count], axis)
+    return x
+
+
+def with_next(x: Array, axis: int, along: int) -> Array:
+    """Every item of an axis and the next one, joined along another: one item fewer."""
+    count = x.shape[axis] - 1
+    return jnp.concatenate([jax.lax.slice_in_dim(x, i, count + i, axis=axis) for i in range(2)], axis=along)
+
+
 def pixel_shuffle(x: Float[Array, "b h w cc"], factor: int) -> Float[Array, "b hf wf c"]:
     """Depth to space: `factor**2` groups of channels become blocks of `factor` x `factor` pixels."""
     b, h, w, cc = x.shape

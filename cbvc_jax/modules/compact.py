@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from cbvc_jax.geometry import LATENT_STRIDE
-from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle
+from cbvc_jax.modules.blocks import pixel_shuffle, pixel_unshuffle, with_edges, with_next
 
 SMALL_INIT = nn.initializers.variance_scaling(0.05, "fan_in", "truncated_normal")
 """Last layers of residual branches start small: without it the first steps of training diverge."""
@@ -89,7 +89,7 @@ class LappedOutput(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b up*h up*w f"]:
         h, w = x.shape[1:3]
-        corners = _with_next(_with_next(x, 2), 1)
+        corners = with_next(with_next(with_edges(x, 1), 2, 3), 1, 3)
         outward = Pointwise(self.features * self.up**2, kernel_init=self.kernel_init, name="outward")
         blocks = outward(corners)
         margin = self.up // 2
@@ -109,13 +109,6 @@ class Detail(nn.Module):
         x = CompactStack(self.depth, self.width, floor=self.floor, name="stack")(seen)
         shown = LappedOutput(3, LATENT_STRIDE, nn.initializers.zeros, name="output")(x)
         return pixel_unshuffle(shown, LATENT_STRIDE)
-
-
-def _with_next(x: Array, axis: int) -> Array:
-    """Each position of an axis and the one after it, channels joined: from the first one, repeated, to the last."""
-    count = x.shape[axis]
-    x = jax.lax.concatenate([_cut(x, axis, 0, 1), x, _cut(x, axis, count - 1, 1)], axis)
-    return jnp.concatenate([_cut(x, axis, i, count + 1) for i in range(2)], axis=-1)
 
 
 def _cut(x: Array, axis: int, start: int, count: int) -> Array:

@@ -28,6 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import POINTING_STAGE, STAGE_STRIDES
+from cbvc_jax.modules.blocks import with_edges, with_next
 
 SIDE = STAGE_STRIDES[POINTING_STAGE]
 """Pixels along a side of a block."""
@@ -75,7 +76,7 @@ def _fetched(picture: Array, displacement: Array, interpolation: Interpolation) 
     margin = MARGIN[interpolation]
     rows, columns = height // SIDE, width // SIDE
     # Around the picture lie blocks that ask for what those at its edges ask for: every block has all its neighbours.
-    down, right = (jax.lax.index_in_dim(_with_edges(displacement, 1), i, 3, keepdims=False) for i in range(2))
+    down, right = (jax.lax.index_in_dim(with_edges(displacement, 1), i, 3, keepdims=False) for i in range(2))
     patches = _patches(picture, down, right, margin)
     patches = _between_lines(patches, down, interpolation, axis=3) * SHARES[:, None, None]
     patches = _between_lines(patches, right, interpolation, axis=4) * SHARES[:, None]
@@ -202,15 +203,6 @@ def _overlapped(patches: Array, count: int, axis: int, lines: int) -> Array:
     return jnp.concatenate([of(1, 0) + of(3, -1), of(2, 0) + of(0, 1)], axis=lines)
 
 
-def _with_edges(x: Array, count: int) -> Array:
-    """Rows and columns repeated beyond the edges."""
-    for axis in (1, 2):
-        last = x.shape[axis] - 1
-        before, after = (jax.lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, last))
-        x = jax.lax.concatenate([*[before] * count, x, *[after] * count], axis)
-    return x
-
-
 def _displace_forwards(picture: Array, displacement: Array, interpolation: Interpolation) -> tuple[Array, Array]:
     return displace(picture, displacement, interpolation), displacement
 
@@ -288,15 +280,9 @@ def _weights(
 def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:
     """Windows of 32x32 pixels with REACH around them, which is half a window: each is two neighbours joined."""
     b, height, width, c = picture.shape
-    picture = _with_edges(picture, REACH)
+    picture = with_edges(picture, REACH)
     rows, columns = height // SIDE, width // SIDE
     x = picture.reshape(b, rows + 1, SIDE, (width + 2 * REACH) * c)
-    x = _with_next(x, 1, 2).reshape(b * rows, 2 * SIDE, columns + 1, SIDE * c)
-    x = _with_next(x, 2, 3)
+    x = with_next(x, 1, 2).reshape(b * rows, 2 * SIDE, columns + 1, SIDE * c)
+    x = with_next(x, 2, 3)
     return x.swapaxes(1, 2).reshape(b * rows * columns, 2 * SIDE, 2 * SIDE, c)
-
-
-def _with_next(x: Array, axis: int, along: int) -> Array:
-    """Every item of an axis and the next one, joined along another: one item fewer."""
-    count = x.shape[axis] - 1
-    return jnp.concatenate([jax.lax.slice_in_dim(x, i, count + i, axis=axis) for i in range(2)], axis=along)
