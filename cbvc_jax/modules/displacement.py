@@ -20,6 +20,7 @@ is in `cbvc_jax.modules.motion_estimation`.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -29,6 +30,7 @@ from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import POINTING_STAGE, STAGE_STRIDES
 from cbvc_jax.modules.blocks import with_edges, with_next
+from cbvc_jax.modules.patches import Patches, fetch, fetch_in_turn, put_back
 
 SIDE = STAGE_STRIDES[POINTING_STAGE]
 """Pixels along a side of a block."""
@@ -36,11 +38,11 @@ REACH = 16
 """Pixels that a window of the reference has on each side: the paper's padding of two latents."""
 QUADRANT = SIDE // 2
 """Pixels along a side of a quarter of a block, which has the same four neighbours everywhere: itself among them."""
-SPAN = QUADRANT + 2 * REACH
-"""Pixels along a side of what one quarter can attend to."""
 NEIGHBOURS = 4
 PATCH = 2 * SIDE
 """Pixels along a side of what shows a block's displacement: the block and half of each neighbour."""
+BORDER = SIDE + QUADRANT + REACH + 1
+"""Pixels beyond a picture that blocks around it may fetch."""
 SHARES = (1.0 - np.abs(2 * np.arange(PATCH) - (PATCH - 1)) / PATCH).astype(np.float32)
 """What a block's displacement counts along one axis of that; at every pixel, those of two blocks make 1."""
 POINTER_SCALE = 0.25
@@ -66,22 +68,17 @@ def displace(
         less where interpolation is cubic.
       interpolation: between pixels.
     """
-    displaced: Any = _fetched(picture, displacement, interpolation)
+    displaced: Any = _with_gradient(picture, displacement, interpolation)
     return displaced
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _fetched(picture: Array, displacement: Array, interpolation: Interpolation) -> Array:
-    b, height, width, c = picture.shape
-    margin = MARGIN[interpolation]
-    rows, columns = height // SIDE, width // SIDE
-    # Around the picture lie blocks that ask for what those at its edges ask for: every block has all its neighbours.
-    down, right = (jax.lax.index_in_dim(with_edges(displacement, 1), i, 3, keepdims=False) for i in range(2))
-    patches = _patches(picture, down, right, margin)
-    patches = _between_lines(patches, down, interpolation, axis=3) * SHARES[:, None, None]
-    patches = _between_lines(patches, right, interpolation, axis=4) * SHARES[:, None]
-    blocks = _overlapped(_overlapped(patches, rows, 1, 3), columns, 2, 4)
-    return blocks.reshape(b * rows, columns, SIDE, SIDE * c).swapaxes(1, 2).reshape(b, height, width, c)
+def displace_in_turn(
+    picture: Float[Array, "b 32*h 32*w c"],
+    displacement: Float[Array, "b h w 2"],
+    interpolation: Interpolation = "linear",
+) -> Float[Array, "b 32*h 32*w c"]:
+    """`displace` without a gradient, for encoders: a CPU fetches one block after the other. Not for exports."""
+    return _displaced(picture, displacement, interpolation, fetch_in_turn)
 
 
 def follow(
@@ -97,16 +94,49 @@ def follow(
       leader: below `LEADERS` of `cbvc_jax.geometry`, which displacement: the block's own, of the block above or below,
         of the one beside, of the one across; of those that touch the quarter. At the edges of the picture, its own.
     """
-    b, height, width, c = picture.shape
-    margin = MARGIN[interpolation]
     where = _of_leaders(displacement, leader)
-    down, right = (jax.lax.index_in_dim(where, axis, axis=-1, keepdims=False) for axis in range(2))
-    patches = _patches(picture, down, right, margin, side=QUADRANT, shown=QUADRANT, before=0)
-    patches = _between_lines(patches, down, interpolation, axis=3)
-    patches = _between_lines(patches, right, interpolation, axis=4)
-    rows, columns = height // QUADRANT, width // QUADRANT
-    quarters = patches.reshape(b * rows, columns, QUADRANT, QUADRANT * c)
-    return quarters.swapaxes(1, 2).reshape(b, height, width, c)
+    first = _first_lines(where, interpolation, QUADRANT, 0)
+    patches = fetch(picture, first, QUADRANT + _taps(interpolation) - 1, BORDER)
+    patches = _between_lines(patches, where, 0, interpolation)
+    return _joined(_between_lines(patches, where, 1, interpolation), picture.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _with_gradient(picture: Array, displacement: Array, interpolation: Interpolation) -> Array:
+    return _displaced(picture, displacement, interpolation, fetch)
+
+
+def _displaced(picture: Array, displacement: Array, interpolation: Interpolation, fetch: Callable[..., Array]) -> Array:
+    _, height, width, c = picture.shape
+    around = with_edges(displacement, 1)
+    first = _first_lines(around, interpolation, SIDE, SIDE + QUADRANT)
+    patches = fetch(picture, first, PATCH + _taps(interpolation) - 1, BORDER)
+    step = c // patches.shape[-1]
+    patches = _between_lines(patches, around, 0, interpolation) * _shares(0)
+    patches = _between_lines(patches, around, 1, interpolation, step) * _shares(1, step)
+    blocks = _overlapped(_overlapped(patches, height // SIDE, 0), width // SIDE, 1, step)
+    return _joined(blocks, c)
+
+
+def _forwards(picture: Array, displacement: Array, interpolation: Interpolation) -> tuple[Array, Array]:
+    return displace_in_turn(picture, displacement, interpolation), displacement
+
+
+def _backwards(interpolation: Interpolation, displacement: Array, slope: Array) -> tuple[Array, Array]:
+    """`_displaced` the other way, step by step. What XLA makes of that by itself takes several times as long."""
+    shape: Any = slope.shape
+    c, more = shape[-1], _taps(interpolation) - 1
+    around = with_edges(displacement, 1)
+    first = _first_lines(around, interpolation, SIDE, SIDE + QUADRANT)
+    patches = _shown(slope) * (_shares(0) * _shares(1, c))
+    # Beyond a patch nothing was shown.
+    patches = jnp.pad(patches, [(0, 0)] * 3 + [(more, more), (more * c, more * c), (0, 0)])
+    patches = _between_lines(patches, around, 0, interpolation, backwards=True)
+    patches = _between_lines(patches, around, 1, interpolation, c, backwards=True)
+    return put_back(patches, first, shape, BORDER), jnp.zeros_like(displacement)
+
+
+_with_gradient.defvjp(_forwards, _backwards)
 
 
 def _of_leaders(displacement: Float[Array, "b h w 2"], leader: Int[Array, "b 2*h 2*w"]) -> Float[Array, "b 2*h 2*w 2"]:
@@ -127,51 +157,41 @@ def _of_leaders(displacement: Float[Array, "b h w 2"], leader: Int[Array, "b 2*h
     return jnp.stack(lines, axis=2).reshape(b, 2 * h, 2 * w, 2)
 
 
-def _patches(
-    picture: Float[Array, "b y x c"],
-    down: Float[Array, "b h w"],
-    right: Float[Array, "b h w"],
-    margin: int,
-    side: int = SIDE,
-    shown: int = PATCH,
-    before: int = SIDE + QUADRANT,
-) -> Float[Array, "b h w n n c"]:
-    """Pixels that each block fetches; one row and column more than it shows, since these may lie between, and margins.
-
-    Blocks have `side` lines and show as many as `shown`; the first of the first one is so many `before` the picture.
-    """
-    b, height, width, c = picture.shape
-    y = _fetched_lines(down, 1, height, margin, side, shown, before)
-    x = _fetched_lines(right, 2, width, margin, side, shown, before)
-    y = y + height * jax.lax.broadcasted_iota(jnp.int32, y.shape, 0)
-    places = jnp.expand_dims(y, 4) * width + jnp.expand_dims(x, 3)
-    return jnp.take(picture.reshape(b * height * width, c), places, axis=0, mode="clip")
+def _first_lines(
+    displacement: Float[Array, "b h w 2"], interpolation: Interpolation, side: int, before: int
+) -> Int[Array, "b h w 2"]:
+    """The first row and column that each block fetches. Blocks have `side` lines, and what the first one shows begins
+    so many `before` the picture."""
+    block = [jax.lax.broadcasted_iota(jnp.int32, displacement.shape[:3], axis) for axis in (1, 2)]
+    return jnp.floor(displacement).astype(jnp.int32) + side * jnp.stack(block, axis=-1) - before - MARGIN[interpolation]
 
 
-def _fetched_lines(
-    displacement: Float[Array, "b h w"], axis: int, size: int, margin: int, side: int, shown: int, before: int
-) -> Int[Array, "b h w n"]:
-    """Rows or columns of `_patches`."""
-    # Ranges of symbolic sizes, which exports have, are beyond a converter; this is not.
-    block = jax.lax.broadcasted_iota(jnp.int32, displacement.shape, axis)
-    first = jnp.floor(displacement).astype(jnp.int32) + side * block - before
-    lines = np.arange(-margin, shown + 1 + margin, dtype=np.int32)
-    return jnp.clip(jnp.expand_dims(first, 3) + lines, 0, size - 1)
+def _taps(interpolation: Interpolation) -> int:
+    """Lines that a place between lines is made of."""
+    return 2 + 2 * MARGIN[interpolation]
 
 
 def _between_lines(
-    patches: Array, displacement: Float[Array, "b h w"], interpolation: Interpolation, axis: int
-) -> Array:
-    """Lines between each line and the next one, where their displacement is no whole number."""
-    part = jnp.expand_dims(displacement - jnp.floor(displacement), (3, 4, 5))
-    weighed = 2 + 2 * MARGIN[interpolation]
-    shown = patches.shape[axis] - weighed + 1
-    lines = [jax.lax.slice_in_dim(patches, i, shown + i, axis=axis) for i in range(weighed)]
-    # `_weight_at` written out: it compares, which with so many axes is beyond a converter.
+    patches: Patches,
+    displacement: Float[Array, "b h w 2"],
+    along: int,
+    interpolation: Interpolation,
+    step: int = 1,
+    backwards: bool = False,
+) -> Patches:
+    """Rows (along 0) or columns (1), `step` numbers each, between each and the next where a displacement is no whole
+    number; or what that does the other way."""
+    apart = jax.lax.index_in_dim(displacement, along, axis=-1, keepdims=False)
+    part = jnp.expand_dims(apart - jnp.floor(apart), (3, 4, 5))
     if interpolation == "linear":
         weights = [1.0 - part, part]
     else:
         weights = [_far(1.0 + part), _near(part), _near(1.0 - part), _far(2.0 - part)]
+    if backwards:
+        weights = weights[::-1]
+    axis = 3 + along
+    shown = patches.shape[axis] - step * (len(weights) - 1)
+    lines = [jax.lax.slice_in_dim(patches, step * i, step * i + shown, axis=axis) for i in range(len(weights))]
     terms = [weight * line for weight, line in zip(weights, lines, strict=True)]
     return sum(terms[1:], terms[0])
 
@@ -186,62 +206,38 @@ def _far(distance: Array) -> Array:
     return ((2.5 - 0.5 * distance) * distance - 4.0) * distance + 2.0
 
 
-def _weight_at(distance: Float[Array, "*n"], interpolation: Interpolation) -> Float[Array, "*n"]:
-    """Weight of a line so many pixels, 0 or more, from the place that is asked for."""
-    if interpolation == "linear":
-        return jnp.maximum(1.0 - distance, 0.0)
-    return jnp.where(distance < 1.0, _near(distance), jnp.where(distance < 2.0, _far(distance), 0.0))
+def _shares(along: int, step: int = 1) -> np.ndarray:
+    """SHARES of rows (along 0) or of columns (1), `step` numbers each."""
+    return np.repeat(SHARES, step)[:, None] if along else SHARES[:, None, None]
 
 
-def _overlapped(patches: Array, count: int, axis: int, lines: int) -> Array:
-    """Blocks from what they and those before and after them along `axis` show there, along the axis `lines`."""
+def _overlapped(patches: Patches, count: int, along: int, step: int = 1) -> Patches:
+    """Blocks from what they and those before and after them, along rows (0) or columns (1), show there."""
+    axis, lines, quarter = 1 + along, 3 + along, QUADRANT * step
 
-    def of(quarter: int, block: int) -> Array:
+    def of(part: int, block: int) -> Array:
         x = jax.lax.slice_in_dim(patches, 1 + block, 1 + block + count, axis=axis)
-        return jax.lax.slice_in_dim(x, QUADRANT * quarter, QUADRANT * (quarter + 1), axis=lines)
+        return jax.lax.slice_in_dim(x, quarter * part, quarter * (part + 1), axis=lines)
 
     return jnp.concatenate([of(1, 0) + of(3, -1), of(2, 0) + of(0, 1)], axis=lines)
 
 
-def _displace_forwards(picture: Array, displacement: Array, interpolation: Interpolation) -> tuple[Array, Array]:
-    return displace(picture, displacement, interpolation), displacement
+def _shown(slope: Float[Array, "b 32*h 32*w c"]) -> Float[Array, "b h+2 w+2 64 64*c 1"]:
+    """What patches show of it: 0 beyond its edges. Each is two blocks by two, half a block from where blocks lie."""
+    b, height, width, c = slope.shape
+    beyond = SIDE + QUADRANT
+    x = jnp.pad(slope, ((0, 0), (beyond, beyond), (beyond, beyond), (0, 0)))
+    rows, columns = height // SIDE + 3, width // SIDE + 3
+    x = with_next(x.reshape(b, rows, SIDE, columns * SIDE * c), 1, 2)
+    x = with_next(x.reshape(b * (rows - 1), PATCH, columns, SIDE * c), 2, 3)
+    return x.swapaxes(1, 2).reshape(b, rows - 1, columns - 1, PATCH, PATCH * c, 1)
 
 
-def _displace_backwards(interpolation: Interpolation, displacement: Array, slope: Array) -> tuple[Array, Array]:
-    by_products = functools.partial(_displace_by_products, displacement=displacement, interpolation=interpolation)
-    (of_picture,) = jax.linear_transpose(by_products, slope)(slope)
-    return of_picture, jnp.zeros_like(displacement)
-
-
-_fetched.defvjp(_displace_forwards, _displace_backwards)
-
-
-def _displace_by_products(
-    picture: Float[Array, "b 32*h 32*w c"], displacement: Float[Array, "b h w 2"], interpolation: Interpolation
-) -> Float[Array, "b 32*h 32*w c"]:
-    """The same with every weight of a window written out, for the way back: a fetch's is to scatter, which takes
-    several times as long as products do, and there most weights that are 0 cost little."""
-    b, height, width, c = picture.shape
-    rows, columns = height // SIDE, width // SIDE
-    windows = _windows(picture)
-    n = b * rows * columns
-    quarters = []
-    for i in range(2):
-        for j in range(2):
-            asked = _of_neighbours(displacement, i, j).reshape(n, NEIGHBOURS, 2)
-            down, right = (jax.lax.index_in_dim(asked, axis, axis=-1, keepdims=False) for axis in range(2))
-            down = _weights(down, i, (True, False, True, False), interpolation)
-            right = _weights(right, j, (True, True, False, False), interpolation)
-            part = jax.lax.slice_in_dim(windows, QUADRANT * i, QUADRANT * i + SPAN, axis=1)
-            part = jax.lax.slice_in_dim(part, QUADRANT * j, QUADRANT * j + SPAN, axis=2)
-            lines = jnp.matmul(down.reshape(n, NEIGHBOURS * QUADRANT, SPAN), part.reshape(n, SPAN, SPAN * c))
-            lines = lines.reshape(n, NEIGHBOURS, QUADRANT, SPAN, c).swapaxes(2, 3)
-            lines = lines.reshape(n, NEIGHBOURS * SPAN, QUADRANT * c)
-            quarter = jnp.matmul(right.swapaxes(1, 2).reshape(n, QUADRANT, NEIGHBOURS * SPAN), lines)
-            quarters.append(quarter.reshape(n, QUADRANT, QUADRANT, c).swapaxes(1, 2))
-    upper, lower = (jnp.concatenate(quarters[2 * i : 2 * i + 2], axis=2) for i in range(2))
-    blocks = jnp.concatenate([upper, lower], axis=1).reshape(b * rows, columns, SIDE, SIDE * c)
-    return blocks.swapaxes(1, 2).reshape(b, height, width, c)
+def _joined(blocks: Patches, c: int) -> Float[Array, "b h*side w*side c"]:
+    """Pictures of blocks."""
+    b, rows, columns, side = blocks.shape[:4]
+    lines = blocks.reshape(b * rows, columns, side, side * c).swapaxes(1, 2)
+    return lines.reshape(b, rows * side, columns * side, c)
 
 
 def displace_macs(blocks: int, channels: int, interpolation: Interpolation = "linear") -> int:
@@ -261,28 +257,3 @@ def _of_neighbours(displacement: Float[Array, "b h w 2"], i: int, j: int) -> Flo
 
     vertical = beside(displacement, 1, i)
     return jnp.stack([displacement, vertical, beside(displacement, 2, j), beside(vertical, 2, j)], axis=-2)
-
-
-def _weights(
-    displacement: Float[Array, "n 4"], half: int, own: tuple[bool, ...], interpolation: Interpolation
-) -> Float[Array, "n 4 16 48"]:
-    """Weights along one axis: of each line of the first or second half of blocks, over those that it can attend to.
-
-    `own` are the displacements that are the block's own along this axis: together with the others they weigh 1.
-    """
-    line = jnp.arange(QUADRANT, dtype=jnp.float32)
-    from_edge = (line + 0.5 if half == 0 else QUADRANT - 0.5 - line) / SIDE
-    share = jnp.where(jnp.asarray(own)[:, None], 0.5 + from_edge, 0.5 - from_edge)
-    distance = jnp.arange(SPAN, dtype=jnp.float32) - (line[:, None] + REACH) - displacement[..., None, None]
-    return share[..., None] * _weight_at(jnp.abs(distance), interpolation)
-
-
-def _windows(picture: Float[Array, "b y x c"]) -> Float[Array, "n 64 64 c"]:
-    """Windows of 32x32 pixels with REACH around them, which is half a window: each is two neighbours joined."""
-    b, height, width, c = picture.shape
-    picture = with_edges(picture, REACH)
-    rows, columns = height // SIDE, width // SIDE
-    x = picture.reshape(b, rows + 1, SIDE, (width + 2 * REACH) * c)
-    x = with_next(x, 1, 2).reshape(b * rows, 2 * SIDE, columns + 1, SIDE * c)
-    x = with_next(x, 2, 3)
-    return x.swapaxes(1, 2).reshape(b * rows * columns, 2 * SIDE, 2 * SIDE, c)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from cbvc_jax.modules.displacement import QUADRANT, REACH, SIDE, Interpolation, displace, displace_macs
+from cbvc_jax.modules.displacement import QUADRANT, REACH, SIDE, Interpolation, displace_in_turn, displace_macs
 
 DISTANCE_COST = 2e-5
 """Mean squared error, pixels in [-1, 1], that an encoder accepts for a displacement shorter by one pixel."""
@@ -68,7 +68,7 @@ def find_displacements(
     Args:
       picture, reference: in [-1, 1].
       refinements: steps.
-      interpolation: of `displace`, which shows what is found.
+      interpolation: of `cbvc_jax.modules.displacement.displace`, which shows what is found.
     """
     at = functools.partial(_at, interpolation=interpolation)
     x, ref = jax.lax.stop_gradient((jnp.mean(picture, -1), jnp.mean(reference, -1)))
@@ -106,7 +106,7 @@ def carried(
       picture, before: what is to be coded, and was in the frame before; in [-1, 1].
       reference: what `before` became.
       displacement: of the blocks, in pixels.
-      interpolation: of `displace`.
+      interpolation: of `cbvc_jax.modules.displacement.displace`.
     """
     x, was, ref = (jnp.mean(p, axis=-1) for p in (picture, before, reference))
     had = _block_means(jnp.square(was - ref), QUADRANT) + LEAST_ERROR
@@ -193,7 +193,7 @@ def _squared_gradients(down: Float[Array, "b y x"], right: Float[Array, "b y x"]
 def _at(
     ref: Float[Array, "b y x"], displacement: Float[Array, "b h w 2"], interpolation: Interpolation
 ) -> Float[Array, "b y x"]:
-    return displace(ref[..., None], displacement, interpolation)[..., 0]
+    return displace_in_turn(ref[..., None], displacement, interpolation)[..., 0]
 
 
 def _block_means(x: Float[Array, "b y x"], side: int) -> Float[Array, "b h w"]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from cbvc_jax.geometry import POINTING_GROUP, POINTING_STAGE
-from cbvc_jax.modules.displacement import POINTER_SCALE, QUADRANT, Interpolation, displace
+from cbvc_jax.modules.displacement import POINTER_SCALE, QUADRANT, Interpolation, displace_in_turn
 from cbvc_jax.modules.motion_estimation import Wanted, shares_of_nodes
 from cbvc_jax.modules.quantizer import STAGES, Codebooks, Grids, StageCode, stage_code
 from cbvc_jax.modules.search import IndexCosts, Limits, cost_of, costs_of_groups, fill_grid, weighted_search
@@ -65,7 +65,7 @@ def settle_pointers(
     Args:
       pointers: from `search_pointers` with the same costs.
       wanted: from `find_displacements(picture, reference)`.
-      interpolation: of `displace`.
+      interpolation: of `cbvc_jax.modules.displacement.displace`.
     """
     codebook, own = codebooks[POINTING_STAGE][_OWN], costs_of_groups(costs[POINTING_STAGE], _OWN)
     where = codebook[0, :, :2] / POINTER_SCALE
@@ -78,7 +78,7 @@ def settle_pointers(
 
     def total(indices: Int[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
         sent = indices if grids is None else fill_grid(indices, *grids[POINTING_STAGE])
-        error = jnp.square(x - displace(ref, where[sent[..., 0]], interpolation))
+        error = jnp.square(x - displace_in_turn(ref, where[sent[..., 0]], interpolation))
         return POINTER_SCALE**2 / wanted.unit * _tiles(error) + cost_of(indices, own)
 
     def settle(now: Int[Array, "b h w 1"], quarter: Int[Array, "2"]) -> tuple[Int[Array, "b h w 1"], None]:
