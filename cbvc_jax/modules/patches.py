@@ -69,7 +69,15 @@ def _fetch_in_turn(picture: Array, first: Array, side: int, border: int) -> Arra
     canvas = with_edges(picture, border)
     starts = _starts(first, canvas.shape, border)
     canvas = canvas.reshape(-1, canvas.shape[2] * c)
-    patches = jax.lax.map(lambda start: jax.lax.dynamic_slice(canvas, start, (side, side * c)), starts)
+
+    def copy(i: Array, patches: Array) -> Array:
+        patch = jax.lax.dynamic_slice(canvas, [start[i] for start in starts], (side, side * c))
+        return jax.lax.dynamic_update_index_in_dim(patches, patch, i, axis=0)
+
+    count = first.shape[0] * first.shape[1] * first.shape[2]
+    # Zeros would be shared with other loops, and copied for each: `jax.lax.map` begins with such.
+    patches = jnp.broadcast_to(canvas[0, 0], (count, side, side * c))
+    patches = jax.lax.fori_loop(0, count, copy, patches)
     return patches.reshape(*first.shape[:3], side, side * c, 1)
 
 
@@ -82,10 +90,11 @@ def _put_back_in_turn(patches: Array, first: Array, shape: tuple[int, int, int, 
         there = jax.lax.dynamic_slice(canvas, start, patch.shape)
         return jax.lax.dynamic_update_slice(canvas, there + patch, start), None
 
-    empty = jnp.zeros((size[0] * size[1], size[2] * c), patches.dtype)
-    side = patches.shape[3]
-    placed = _starts(first, size, border), patches.reshape(-1, side, side * c)
-    canvas, _ = jax.lax.scan(add, empty, placed)
+    side, starts = patches.shape[3], _starts(first, size, border)
+    # As there, not to be shared: no patch begins so far away.
+    zero = jax.lax.shift_right_logical(starts[0][0], 30).astype(patches.dtype)
+    empty = jnp.broadcast_to(zero, (size[0] * size[1], size[2] * c))
+    canvas, _ = jax.lax.scan(add, empty, (starts, patches.reshape(-1, side, side * c)))
     return _edges_folded(canvas.reshape(size), border)
 
 
