@@ -1,7 +1,10 @@
-"""Parameters and multiply-accumulates (MACs) of a preset, counted from its modules as they trace a predicted frame.
+"""Parameters and multiply-accumulates (MACs) of a preset, counted from its modules as they trace a frame of each kind.
 
     encode:  E, ctxE, VQ encode, search   and, for the next frame's y_ref,   VQ decode, ctxD
     decode:                                                                  VQ decode, ctxD, D
+
+That is a predicted frame. A keyframe has no ctxE and no ctxD; where latents are pictures, what its own networks make of
+them counts as E and D.
 
 Two rules of counting:
 
@@ -17,6 +20,7 @@ Nothing is computed: the modules only see shapes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
@@ -43,6 +47,7 @@ NORM_MACS = 4
 
 _PART_OF = {
     ("encoder", "__call__"): "E",
+    ("key_encoder", "__call__"): "E",
     ("context_encoder", "__call__"): "ctxE",
     ("quantizer", "encode"): "VQ encode",
     ("quantizer", "decode"): "VQ decode",
@@ -50,6 +55,7 @@ _PART_OF = {
     ("residual_quantizer", "decode"): "VQ decode",
     ("context_decoder", "__call__"): "ctxD",
     ("decoder", "__call__"): "D",
+    ("key_decoder", "__call__"): "D",
 }
 _PART_AROUND = {"to_context": "ctxE", "moved": "ctxD", "from_context": "ctxD"}
 PARTS = tuple(dict.fromkeys(_PART_OF.values()))
@@ -59,7 +65,7 @@ DECODE_PARTS = ("VQ decode", "ctxD", "D")
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one part of the codec holds and does for one predicted frame.
+    """What one part of the codec holds and does for one frame.
 
     Attributes:
       table3_parameters: of convolutions, dense layers and normalisations.
@@ -91,7 +97,8 @@ class Complexity:
 
     Attributes:
       height, width: true frame size in pixels; MACs are those of the padded frame.
-      parts: cost of each of `PARTS`.
+      parts: cost of each of `PARTS` for a predicted frame.
+      keyframe_parts: the same for a keyframe.
       search_macs: MACs of the codebook search of one frame, by kind: "key" and every rate.
       network_parameters: everything trained but codebooks.
       codebook_parameters: numbers in the codebooks, by kind.
@@ -101,6 +108,7 @@ class Complexity:
     height: int
     width: int
     parts: dict[str, Cost]
+    keyframe_parts: dict[str, Cost]
     search_macs: dict[str, int]
     network_parameters: int
     codebook_parameters: dict[str, int]
@@ -128,25 +136,26 @@ class Complexity:
 
 
 def measure(preset: Preset, height: int, width: int) -> Complexity:
-    """Complexity of `preset` for a predicted frame of `height` x `width` pixels."""
+    """Complexity of `preset` for frames of `height` x `width` pixels."""
     h, w = padded_size(height, width)
     x = jax.ShapeDtypeStruct((1, h, w, 3), jnp.float32)
     y_ref = jax.ShapeDtypeStruct((1, h // LATENT_STRIDE, w // LATENT_STRIDE, preset.latent_channels), jnp.float32)
-    counter = _Counter()
+    codebooks = jax.eval_shape(lambda: init_codebooks(jax.random.key(0), preset))
 
-    def run(rng: Array, x: Array, y_ref: Array) -> Any:
-        codebooks = init_codebooks(rng, preset)
-        return CodecModel(preset).init(rng, x, y_ref, codebooks[preset.rates[0]], method=_predicted_frame)
+    def parts(method: Callable, *arrays: Any) -> dict[str, Cost]:
+        counter = _Counter()
+        with nn.intercept_methods(counter):
+            jax.eval_shape(functools.partial(CodecModel(preset).init, method=method), jax.random.key(0), *arrays)
+        return counter.parts
 
-    with nn.intercept_methods(counter):
-        jax.eval_shape(run, jax.random.key(0), x, y_ref)
-    params, codebooks = jax.eval_shape(lambda: init_params(jax.random.key(0), preset))
+    params, _ = jax.eval_shape(lambda: init_params(jax.random.key(0), preset))
     positions = [GROUPS * (h // stride) * (w // stride) for stride in STAGE_STRIDES]
     return Complexity(
         preset=preset,
         height=height,
         width=width,
-        parts=counter.parts,
+        parts=parts(_predicted_frame, x, y_ref, codebooks[preset.rates[0]]),
+        keyframe_parts=parts(_keyframe, x, codebooks[KEYFRAME]),
         search_macs={
             kind: sum(n * prod(book.shape[1:]) for n, book in zip(positions, books, strict=True))
             for kind, books in codebooks.items()
@@ -161,6 +170,12 @@ def _predicted_frame(model: CodecModel, x: Array, y_ref: Array, codebooks: Codeb
     kind = model.preset.rates[0]
     codes = model.encode(model.latents(x), y_ref, codebooks, kind)
     return model.picture(model.restore([code.codewords for code in codes], y_ref, kind))
+
+
+def _keyframe(model: CodecModel, x: Array, codebooks: Codebooks) -> Array:
+    """Encodes and decodes one keyframe."""
+    codes = model.encode(model.latents(x), None, codebooks, KEYFRAME)
+    return model.picture(model.restore([code.codewords for code in codes], None, KEYFRAME))
 
 
 class _Counter:

@@ -5,7 +5,7 @@
 Each row compiles the step of the last phase with some fields changed and runs it on random frames. Memory is what XLA
 lays out for the step's temporary arrays; time is the median of the steps, as a share of the unchanged step's too. The
 last column compares its arithmetic with this machine's matrix product, measured in the same run: the MACs of networks
-three times (forward, and two products for each in the backward pass), those of searches once.
+three times (forward, and two products for each in the backward pass), those of searches and displacements once.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from ml_collections import config_flags
 
 from cbvc_jax import complexity, markdown
 from cbvc_jax.cache import use_compilation_cache
-from cbvc_jax.complexity import PARTS
 from cbvc_jax.errors import CbvcError, UsageError
-from cbvc_jax.evaluation.parts import CONTEXT_PARTS, product_rate
+from cbvc_jax.evaluation.parts import product_rate
 from cbvc_jax.presets import KEYFRAME
 from cbvc_jax.process import restart_with_huge_pages
 from cbvc_jax.training.chunk import Schedule
@@ -83,10 +82,17 @@ def step_macs(config: Config) -> float:
     """MACs of one step of the last phase, at the first rate."""
     preset, phase = config_preset(config), phases(config)[-1]
     cost, predicted_frames = complexity.measure(preset, phase.crop, phase.crop), phase.frames - 1
-    key = sum(cost.parts[part].macs for part in PARTS if part not in CONTEXT_PARTS)
-    predicted = sum(cost.parts[part].macs for part in PARTS)
+    # What displaces is counted as attention, and has no products of weights.
+    of_attention = 1.0 if preset.displaces else 3.0
+
+    def frame(parts: dict[str, complexity.Cost]) -> float:
+        return sum(
+            3.0 * (part.layer_macs + part.gdn_macs) + of_attention * part.attention_macs for part in parts.values()
+        )
+
+    networks = frame(cost.keyframe_parts) + predicted_frames * frame(cost.parts)
     searches = cost.search_macs[KEYFRAME] + predicted_frames * cost.search_macs[preset.rates[0]]
-    return phase.batch * (3.0 * (key + predicted_frames * predicted) + searches)
+    return phase.batch * (networks + searches)
 
 
 def main(_: list[str]) -> None:
