@@ -36,9 +36,11 @@ from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, STAGE_STRIDES, padded_size
 from cbvc_jax.model import CodecModel, init_codebooks, init_params
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import GDN
+from cbvc_jax.modules.compact import CornersDense
 from cbvc_jax.modules.context import Displacement
 from cbvc_jax.modules.displacement import SIDE, displace_macs
 from cbvc_jax.modules.motion_estimation import find_macs
+from cbvc_jax.modules.norms import RMSNorm
 from cbvc_jax.modules.quantizer import Codebooks
 from cbvc_jax.presets import KEYFRAME, Preset
 
@@ -215,12 +217,9 @@ class _Counter:
             return Cost(gdn_macs=out.size * out.shape[-1])
         if isinstance(module, CrossAttention):
             return Cost(attention_macs=_attention_macs(module, out.shape))
-        if isinstance(module, nn.Conv):
-            kernel = module.variables["params"]["kernel"]
-            macs = out.size * prod(kernel.shape[:-1])
-        elif isinstance(module, nn.Dense):
-            macs = out.size * args[0].shape[-1]
-        elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        if isinstance(module, (nn.Conv, nn.Dense, CornersDense)):
+            macs = out.size * prod(module.variables["params"]["kernel"].shape[:-1])
+        elif isinstance(module, (nn.LayerNorm, RMSNorm)):
             macs = NORM_MACS * out.size
         else:
             return None

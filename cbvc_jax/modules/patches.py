@@ -75,8 +75,8 @@ def _fetch_in_turn(picture: Array, first: Array, side: int, border: int) -> Arra
         return jax.lax.dynamic_update_index_in_dim(patches, patch, i, axis=0)
 
     count = first.shape[0] * first.shape[1] * first.shape[2]
-    # Zeros would be shared with other loops, and copied for each: `jax.lax.map` begins with such.
-    patches = jnp.broadcast_to(canvas[0, 0], (count, side, side * c))
+    # Begun as numbers of its own: those shared with other loops, as zeros are, XLA copies for each.
+    patches = jnp.broadcast_to(canvas[starts[0][0], starts[1][0]], (count, side, side * c))
     patches = jax.lax.fori_loop(0, count, copy, patches)
     return patches.reshape(*first.shape[:3], side, side * c, 1)
 
@@ -91,9 +91,8 @@ def _put_back_in_turn(patches: Array, first: Array, shape: tuple[int, int, int, 
         return jax.lax.dynamic_update_slice(canvas, there + patch, start), None
 
     side, starts = patches.shape[3], _starts(first, size, border)
-    # As there, not to be shared: no patch begins so far away.
-    zero = jax.lax.shift_right_logical(starts[0][0], 30).astype(patches.dtype)
-    empty = jnp.broadcast_to(zero, (size[0] * size[1], size[2] * c))
+    # Zeros of its own, as there: XLA knows nothing of what they are made of.
+    empty = jnp.broadcast_to(0.0 * patches.reshape(-1)[0], (size[0] * size[1], size[2] * c))
     canvas, _ = jax.lax.scan(add, empty, (starts, patches.reshape(-1, side, side * c)))
     return _edges_folded(canvas.reshape(size), border)
 
