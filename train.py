@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from cbvc_jax.cache import use_compilation_cache
 from cbvc_jax.errors import CbvcError
-from cbvc_jax.process import restart_with_huge_pages
+from cbvc_jax.process import restart_keeping_memory
 from cbvc_jax.training.configuration import parse_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Training configuration, e.g. configs/tiny.py.")
@@ -39,5 +39,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    restart_with_huge_pages()
+    restart_keeping_memory()
     app.run(main, flags_parser=parse_flags)

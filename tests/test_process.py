@@ -64,8 +64,8 @@ def test_what_was_freed_goes_back_to_the_system():
 
 RESTARTED = """
 import os, sys
-from cbvc_jax.process import restart_with_huge_pages
-restart_with_huge_pages()
+from cbvc_jax.process import restart_keeping_memory
+restart_keeping_memory()
 print(os.environ["GLIBC_TUNABLES"], sys.argv[1:])
 """
 

@@ -20,6 +20,9 @@ from cbvc_jax.modules.norms import RMSNorm
 SMALL_INIT = nn.initializers.variance_scaling(0.05, "fan_in", "truncated_normal")
 """Last layers of residual branches start small: without it the first steps of training diverge."""
 
+KERNEL_POSITIONS = 9
+"""Positions of a 3x3 kernel."""
+
 
 class Pointwise(nn.Module):
     """A product over channels at every position, as one flat matrix product: its backward pass is twice as fast."""
@@ -51,12 +54,14 @@ class CompactBlock(nn.Module):
 
 
 def _stacked(conv: nn.Conv, x: Float[Array, "b h w c"]) -> Float[Array, "b h w f"]:
-    """A convolution of pictures one below the other, a row of zeros between, where each alone is smaller than the 3x3
-    kernel: XLA would swap the two, which takes a CPU over ten times as long."""
+    """A convolution of pictures some of which lie one below the other, a row of zeros between, where each alone is
+    smaller than the 3x3 kernel: XLA would swap the two, which takes a CPU over ten times as long."""
     b, h, w, c = x.shape
-    if not all(isinstance(n, int) for n in (b, h, w)) or h * w >= 9 or b == 1:
+    if not all(isinstance(n, int) for n in (b, h, w)) or h * w >= KERNEL_POSITIONS or b == 1:
         return conv(x)
-    x = jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))).reshape(1, b * (h + 1), w, c)
+    parts = [n for n in range(1, b + 1) if b % n == 0]
+    count = next((n for n in parts if n * (h + 1) * w >= KERNEL_POSITIONS), b)
+    x = jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))).reshape(b // count, count * (h + 1), w, c)
     return conv(x).reshape(b, h + 1, w, conv.features)[:, :h]
 
 
