@@ -123,6 +123,19 @@ def test_displacing_and_finding_displacements_are_counted():
     assert complexity.parts["ctxE"].attention_macs == 3 * displacing + finding
 
 
+def test_a_keyframe_has_networks_of_its_own_where_latents_are_pictures_and_no_context():
+    small, tiny = full_hd("small"), full_hd("tiny")
+    for complexity in (small, tiny):
+        assert complexity.keyframe_parts["ctxE"].macs == complexity.keyframe_parts["ctxD"].macs == 0
+        assert complexity.keyframe_parts["VQ decode"] == complexity.parts["VQ decode"]
+    assert all(tiny.keyframe_parts[part] == tiny.parts[part] for part in ("E", "D"))
+    params, _ = jax.eval_shape(lambda: init_params(jax.random.key(0), get_preset("small")))
+    for part, name in (("E", "key_encoder"), ("D", "key_decoder")):
+        own = sum(prod(leaf.shape) for leaf in jax.tree.leaves(params[name]))
+        assert small.parts[part].macs == 0
+        assert small.keyframe_parts[part].table3_parameters == own
+
+
 def test_a_frame_is_padded():
     tiny = get_preset("tiny")
     assert measure(tiny, 65, 100).parts == measure(tiny, 128, 128).parts

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+import pytest
 
-from cbvc_jax.modules.compact import LappedOutput
+from cbvc_jax.modules.compact import CompactBlock, LappedOutput
 
 from .weights import normal, random_params
 
@@ -28,3 +29,15 @@ def test_lapped_blocks_are_a_sum_of_overlapping_patches():
     out = jax.jit(module.apply)({"params": params}, x)
     assert out.shape == (1, 12, 16, 2)
     np.testing.assert_allclose(out, wide[:, 2:14, 2:18], atol=1e-5)
+
+
+@pytest.mark.parametrize("b", [1, 2, 6, 7])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 3), (2, 5)])
+def test_a_block_does_not_see_other_pictures_of_a_batch(b, size):
+    """Small pictures share a convolution."""
+    x = normal(b, *size, 8)
+    module = CompactBlock()
+    params = {"params": random_params(module, x)}
+    run = jax.jit(module.apply)
+    alone = np.concatenate([run(params, one[None]) for one in x])
+    np.testing.assert_allclose(run(params, x), alone, atol=1e-5)
