@@ -78,7 +78,7 @@ def displace_in_turn(
     interpolation: Interpolation = "linear",
 ) -> Float[Array, "b 32*h 32*w c"]:
     """`displace` without a gradient, for encoders: a CPU fetches one block after the other. Not for exports."""
-    return _displaced(picture, displacement, interpolation, fetch_in_turn)
+    return _displaced(picture, displacement, interpolation, functools.partial(fetch_in_turn, border=BORDER))
 
 
 def follow(
@@ -96,7 +96,7 @@ def follow(
     """
     where = _of_leaders(displacement, leader)
     first = _first_lines(where, interpolation, QUADRANT, 0)
-    patches = fetch(picture, first, QUADRANT + _taps(interpolation) - 1, BORDER)
+    patches = fetch(picture, first, QUADRANT + _taps(interpolation) - 1)
     patches = _between_lines(patches, where, 0, interpolation)
     return _joined(_between_lines(patches, where, 1, interpolation), picture.shape[-1])
 
@@ -110,7 +110,7 @@ def _displaced(picture: Array, displacement: Array, interpolation: Interpolation
     _, height, width, c = picture.shape
     around = with_edges(displacement, 1)
     first = _first_lines(around, interpolation, SIDE, SIDE + QUADRANT)
-    patches = fetch(picture, first, PATCH + _taps(interpolation) - 1, BORDER)
+    patches = fetch(picture, first, PATCH + _taps(interpolation) - 1)
     step = c // patches.shape[-1]
     patches = _between_lines(patches, around, 0, interpolation) * _shares(0)
     patches = _between_lines(patches, around, 1, interpolation, step) * _shares(1, step)

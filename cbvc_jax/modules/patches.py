@@ -21,10 +21,9 @@ Patches = Float[Array, "b h w side side*k n"]
 """Channels are the last axis, of n, or part of columns, k numbers each: k n is their number."""
 
 
-def fetch(picture: Float[Array, "b y x c"], first: Int[Array, "b h w 2"], side: int, border: int) -> Patches:
-    """Patches [b, h, w, side, side, c] of `side` lines, from those in `first`, (row, column), on. Beyond its edges a
-    picture goes on with its outermost pixels; no patch reaches further than `border` pixels beyond them."""
-    del border
+def fetch(picture: Float[Array, "b y x c"], first: Int[Array, "b h w 2"], side: int) -> Patches:
+    """Patches [b, h, w, side, side, c] of `side` lines, from those in `first`, (row, column), on; beyond its edges a
+    picture goes on with its outermost pixels."""
     b, height, width, c = picture.shape
     rows, columns = (
         jnp.clip(jnp.expand_dims(jax.lax.index_in_dim(first, i, -1, False), 3) + np.arange(side, dtype=np.int32), 0, n)
@@ -37,10 +36,13 @@ def fetch(picture: Float[Array, "b y x c"], first: Int[Array, "b h w 2"], side: 
 
 
 def fetch_in_turn(picture: Float[Array, "b y x c"], first: Int[Array, "b h w 2"], side: int, border: int) -> Patches:
-    """The same, [b, h, w, side, side c, 1]; on CPUs, one after the other. Not for exports."""
+    """The same, [b, h, w, side, side c, 1]; on CPUs, one after the other. Not for exports.
+
+    No patch may reach further than `border` pixels beyond the picture.
+    """
 
     def gathered(picture: Array, first: Array) -> Array:
-        patches = fetch(picture, first, side, border)
+        patches = fetch(picture, first, side)
         return patches.reshape(*patches.shape[:4], -1, 1)
 
     return jax.lax.platform_dependent(
@@ -51,12 +53,15 @@ def fetch_in_turn(picture: Float[Array, "b y x c"], first: Int[Array, "b h w 2"]
 def put_back(
     patches: Patches, first: Int[Array, "b h w 2"], shape: tuple[int, int, int, int], border: int
 ) -> Float[Array, "b y x c"]:
-    """What `fetch` of a picture of this shape does, the other way: the transpose of a linear function."""
+    """What `fetch` of a picture of this shape does, the other way: the transpose of a linear function.
+
+    No patch may reach further than `border` pixels beyond the picture.
+    """
     side, c = patches.shape[3], shape[-1]
 
     def scattered(patches: Array, first: Array) -> Array:
         patches = patches.reshape(*patches.shape[:4], side, c)
-        of_picture = functools.partial(fetch, first=first, side=side, border=border)
+        of_picture = functools.partial(fetch, first=first, side=side)
         (picture,) = jax.linear_transpose(of_picture, jax.ShapeDtypeStruct(shape, patches.dtype))(patches)
         return picture
 
