@@ -3,10 +3,10 @@
     python -m cbvc_jax.training.cost --config configs/tiny.py --try accumulate=2 --try remat=True,compute=bfloat16
 
 Each row compiles the step of the last phase with some fields changed and runs it on random frames. Memory is what XLA
-lays out for the step's temporary arrays; time is the median of the steps, and the fastest one, as a share of the unchanged
-step's too: noise only adds. The last column compares the fastest step's arithmetic with this machine's fastest matrix
-product, before and after: the MACs of networks three times (forward, and two products for each in the backward pass),
-those of searches and displacements once.
+lays out for the step's temporary arrays; time is the median of the steps, then the fastest one, which is compared with
+that of the unchanged step: noise only adds. The last column compares the fastest step's arithmetic with this machine's
+fastest matrix product, before and after: the MACs of networks three times (forward, and two products for each in the
+backward pass), those of searches and displacements once.
 """
 
 from __future__ import annotations
