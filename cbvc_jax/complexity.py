@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from cbvc_jax.geometry import GROUPS, LATENT_STRIDE, STAGE_STRIDES, padded_size
-from cbvc_jax.model import CodecModel, init_codebooks, init_params
+from cbvc_jax.model import CodecModel, init_params
 from cbvc_jax.modules.attention import CrossAttention
 from cbvc_jax.modules.blocks import GDN
 from cbvc_jax.modules.compact import CornersDense
@@ -142,7 +142,7 @@ def measure(preset: Preset, height: int, width: int) -> Complexity:
     h, w = padded_size(height, width)
     x = jax.ShapeDtypeStruct((1, h, w, 3), jnp.float32)
     y_ref = jax.ShapeDtypeStruct((1, h // LATENT_STRIDE, w // LATENT_STRIDE, preset.latent_channels), jnp.float32)
-    codebooks = jax.eval_shape(lambda: init_codebooks(jax.random.key(0), preset))
+    params, codebooks = jax.eval_shape(lambda: init_params(jax.random.key(0), preset))
 
     def parts(method: Callable, *arrays: Any) -> dict[str, Cost]:
         counter = _Counter()
@@ -150,7 +150,6 @@ def measure(preset: Preset, height: int, width: int) -> Complexity:
             jax.eval_shape(functools.partial(CodecModel(preset).init, method=method), jax.random.key(0), *arrays)
         return counter.parts
 
-    params, _ = jax.eval_shape(lambda: init_params(jax.random.key(0), preset))
     positions = [GROUPS * (h // stride) * (w // stride) for stride in STAGE_STRIDES]
     return Complexity(
         preset=preset,

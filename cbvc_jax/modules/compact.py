@@ -98,7 +98,7 @@ class Corners(nn.Module):
     `Pointwise` of the four joined: upper left, upper right, lower left, lower right."""
 
     features: int
-    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    kernel_init: nn.initializers.Initializer
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h+1 w+1 c"]) -> Float[Array, "b h w f"]:

@@ -108,8 +108,7 @@ def _with_gradient(picture: Array, displacement: Array, interpolation: Interpola
 
 def _displaced(picture: Array, displacement: Array, interpolation: Interpolation, fetch: Callable[..., Array]) -> Array:
     _, height, width, c = picture.shape
-    around = with_edges(displacement, 1)
-    first = _first_lines(around, interpolation, SIDE, SIDE + QUADRANT)
+    around, first = _with_blocks_around(displacement, interpolation)
     patches = fetch(picture, first, PATCH + _taps(interpolation) - 1)
     step = c // patches.shape[-1]
     patches = _between_lines(patches, around, 0, interpolation) * _shares(0)
@@ -126,8 +125,7 @@ def _backwards(interpolation: Interpolation, displacement: Array, slope: Array) 
     """`_displaced` the other way, step by step. What XLA makes of that by itself takes several times as long."""
     shape: Any = slope.shape
     c, more = shape[-1], _taps(interpolation) - 1
-    around = with_edges(displacement, 1)
-    first = _first_lines(around, interpolation, SIDE, SIDE + QUADRANT)
+    around, first = _with_blocks_around(displacement, interpolation)
     patches = _shown(slope) * (_shares(0) * _shares(1, c))
     # Beyond a patch nothing was shown.
     patches = jnp.pad(patches, [(0, 0)] * 3 + [(more, more), (more * c, more * c), (0, 0)])
@@ -155,6 +153,15 @@ def _of_leaders(displacement: Float[Array, "b h w 2"], leader: Int[Array, "b 2*h
             quarters.append(where)
         lines.append(jnp.stack(quarters, axis=3))
     return jnp.stack(lines, axis=2).reshape(b, 2 * h, 2 * w, 2)
+
+
+def _with_blocks_around(
+    displacement: Float[Array, "b h w 2"], interpolation: Interpolation
+) -> tuple[Float[Array, "b h+2 w+2 2"], Int[Array, "b h+2 w+2 2"]]:
+    """Displacements and the first lines of patches. Around the picture lie blocks that ask for what those at its edges
+    ask for: every block has all its neighbours."""
+    around = with_edges(displacement, 1)
+    return around, _first_lines(around, interpolation, SIDE, SIDE + QUADRANT)
 
 
 def _first_lines(

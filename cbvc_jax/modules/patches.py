@@ -79,7 +79,7 @@ def _fetch_in_turn(picture: Array, first: Array, side: int, border: int) -> Arra
         patch = jax.lax.dynamic_slice(canvas, [start[i] for start in starts], (side, side * c))
         return jax.lax.dynamic_update_index_in_dim(patches, patch, i, axis=0)
 
-    count = first.shape[0] * first.shape[1] * first.shape[2]
+    count = len(starts[0])
     # Begun as numbers of its own: those shared with other loops, as zeros are, XLA copies for each.
     patches = jnp.broadcast_to(canvas[starts[0][0], starts[1][0]], (count, side, side * c))
     patches = jax.lax.fori_loop(0, count, copy, patches)
@@ -114,12 +114,8 @@ def _edges_folded(canvas: Float[Array, "b y+2n x+2n c"], border: int) -> Float[A
     """`with_edges` the other way: the outermost pixels get all that lies beyond them."""
     for axis in (1, 2):
         size = canvas.shape[axis]
-        before = jax.lax.slice_in_dim(canvas, 0, border, axis=axis)
-        after = jax.lax.slice_in_dim(canvas, size - border, size, axis=axis)
-        inside = jax.lax.slice_in_dim(canvas, border, size - border, axis=axis)
-        first, last = (jax.lax.slice_in_dim(inside, at, at + 1, axis=axis) for at in (0, size - 2 * border - 1))
-        between = jax.lax.slice_in_dim(inside, 1, size - 2 * border - 1, axis=axis)
-        first = first + jnp.sum(before, axis, keepdims=True)
-        last = last + jnp.sum(after, axis, keepdims=True)
+        ends = (0, border + 1), (size - border - 1, size)
+        first, last = (jnp.sum(jax.lax.slice_in_dim(canvas, *end, axis=axis), axis, keepdims=True) for end in ends)
+        between = jax.lax.slice_in_dim(canvas, border + 1, size - border - 1, axis=axis)
         canvas = jnp.concatenate([first, between, last], axis=axis)
     return canvas
